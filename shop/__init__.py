@@ -1,0 +1,100 @@
+"""The shop: a board where visitors post and a till where they pay by card."""
+
+import hmac
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from shop import config as settings
+from shop import errors, extensions, i18n, mail, migrations, security
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Flask:
+    """Return the application.
+
+    `config` takes the place of the environment: settings by the names of `shop.config`, and
+    Flask's own (`TESTING`). Raises ConfigError for what cannot be used.
+    Touches no network and no database.
+    """
+    app = Flask(__name__)
+    _configure(app, os.environ if config is None else config)
+
+    security.init_logging(app)
+    security.init_security(app)
+    extensions.init_database(app)
+    extensions.csrf.init_app(app)
+    extensions.bootstrap.init_app(app)
+    i18n.init_languages(app)
+    errors.init_errors(app)
+    migrations.init_schema(app)
+    mail.init_mail(app)
+
+    _register_packages(app)
+    _connect_packages(app)
+    if app.config["SHOP_MODE"] == "sandbox":
+        _mount_sandbox(app)
+    return app
+
+
+def _configure(app: Flask, environ: Mapping[str, Any]) -> None:
+    app.config.update(settings.load(environ))
+    if environ is not os.environ:
+        known = {setting.name for setting in settings.SETTINGS}
+        app.config.update({k: v for k, v in environ.items() if k not in known})
+    for name in settings.unknown_names(environ):
+        app.logger.warning("%s is set, but there is no such setting. See .env.example.", name)
+    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or settings.secret_key(
+        app.config["SHOP_DATA_DIR"]
+    )
+    app.config.update(
+        BOOTSTRAP_SERVE_LOCAL=True,
+        SEND_FILE_MAX_AGE_DEFAULT=86400,
+        BABEL_DEFAULT_LOCALE=app.config["SHOP_LOCALE"],
+    )
+
+
+def _register_packages(app: Flask) -> None:
+    from shop import board, catalog, cli, payments
+
+    app.register_blueprint(board.bp)
+    app.register_blueprint(catalog.bp)
+    app.register_blueprint(payments.bp)
+    app.cli.add_command(cli.shop)
+
+    @app.get("/healthz")
+    def healthz() -> Any:
+        """Say whether the database answers."""
+        return extensions.health()
+
+
+def _connect_packages(app: Flask) -> None:
+    """Give the pages of one package the words of another, without an import between them."""
+    from shop.catalog import cart, shelf
+    from shop.payments.views import order_waiting
+
+    app.jinja_env.globals.update(
+        shop_window=shelf.window, cart_count=cart.count, order_waiting=order_waiting
+    )
+
+
+def _mount_sandbox(app: Flask) -> None:
+    """Put the stand-in for Stripe under /sandbox, where the till speaks with it in this process."""
+    from shop.sandbox.mount import Mount
+
+    public_url = app.config["SHOP_PUBLIC_URL"]
+    if app.config["STRIPE_WEBHOOK_SECRET"] is None:
+        # Every worker process must come to the same secret.
+        digest = hmac.new(app.config["SECRET_KEY"].encode(), b"sandbox webhook", "sha256")
+        app.config["STRIPE_WEBHOOK_SECRET"] = f"whsec_{digest.hexdigest()}"
+    mount = Mount(
+        app.wsgi_app,
+        app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
+        webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"],
+        public_url=public_url,
+        control_allowed=lambda _environ: settings.is_loopback(public_url),
+        host_allowed=lambda host: security.is_allowed_host(host, public_url),
+    )
+    app.extensions["stripe_wsgi"] = mount.ask
+    app.wsgi_app = mount  # type: ignore[method-assign]

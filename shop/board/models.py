@@ -1,0 +1,33 @@
+"""Topics and their replies."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shop.extensions import Base, RowId, UtcDateTime, now
+
+
+class Topic(Base):
+    """What a visitor posted. `comment` is plain text."""
+
+    __tablename__ = "topics"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    # Kept with the topic, so that a list of topics counts no replies.
+    reply_count: Mapped[int] = mapped_column(default=0)
+
+
+class Reply(Base):
+    """An answer to a topic; answers have no answers."""
+
+    __tablename__ = "replies"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    topic_id: Mapped[int] = mapped_column(ForeignKey("topics.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(Text, default="")
+    comment: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -1,0 +1,59 @@
+"""The board's pages."""
+
+from flask import redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from shop.board import bp, service
+from shop.board.forms import CommentForm
+
+
+@bp.get("/")
+def index() -> ResponseReturnValue:
+    """Show the newest topics, the form, and the shop window beside them."""
+    return _index_page(CommentForm())
+
+
+@bp.post("/")
+def post_topic() -> ResponseReturnValue:
+    """Post a topic, or show the form again with everything typed."""
+    form = CommentForm()
+    if not form.validate():
+        return _index_page(form), 422
+    service.post_topic(form.comment.data or "", form.name.data or "")
+    return redirect(url_for("board.index"), 303)
+
+
+@bp.get("/topics/<row:topic_id>")
+def topic(topic_id: int) -> ResponseReturnValue:
+    """Show a topic with its replies."""
+    return _topic_page(topic_id, CommentForm())
+
+
+@bp.post("/topics/<row:topic_id>/replies")
+def post_reply(topic_id: int) -> ResponseReturnValue:
+    """Answer a topic, or show the form again with everything typed."""
+    form = CommentForm()
+    service.get_topic(topic_id)
+    if not form.validate():
+        return _topic_page(topic_id, form), 422
+    reply = service.post_reply(topic_id, form.comment.data or "", form.name.data or "")
+    return redirect(url_for("board.topic", topic_id=topic_id, _anchor=f"reply-{reply}"), 303)
+
+
+def _index_page(form: CommentForm) -> str:
+    page = service.newest_topics(_row_id("before"))
+    return render_template("board/index.html", form=form, page=page)
+
+
+def _topic_page(topic_id: int, form: CommentForm) -> str:
+    topic = service.get_topic(topic_id)
+    replies, more_after = service.replies_after(topic_id, _row_id("after") or 0)
+    return render_template(
+        "board/topic.html", form=form, topic=topic, replies=replies, more_after=more_after
+    )
+
+
+def _row_id(name: str) -> int | None:
+    """Return the id in the query string, or None: a mistyped page is the first page."""
+    raw = request.args.get(name, "")
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else None

@@ -1,0 +1,48 @@
+"""Catalogue, product pages and the cart."""
+
+from flask import flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from shop.catalog import bp, cart, shelf
+
+
+@bp.get("/shop/")
+def index() -> ResponseReturnValue:
+    """Show everything on sale."""
+    return render_template("catalog/index.html", products=shelf.catalogue())
+
+
+@bp.get("/shop/<slug>")
+def product(slug: str) -> ResponseReturnValue:
+    """Show one product."""
+    return render_template("catalog/product.html", product=shelf.get_product(slug))
+
+
+@bp.get("/cart")
+def cart_page() -> ResponseReturnValue:
+    """Show the cart."""
+    choices = cart.choices()
+    total = sum((choice.amount for choice in choices[1:]), choices[0].amount) if choices else None
+    return render_template("catalog/cart.html", choices=choices, total=total)
+
+
+@bp.post("/cart/items")
+def add_to_cart() -> ResponseReturnValue:
+    """Put a product into the cart."""
+    cart.add(_number("product_id"), _number("quantity", "1"))
+    flash(_("It is in your cart."))
+    return redirect(url_for("catalog.cart_page"), 303)
+
+
+@bp.post("/cart/items/<row:product_id>")
+def change_cart(product_id: int) -> ResponseReturnValue:
+    """Change how many of a product are in the cart."""
+    cart.change(product_id, _number("quantity"))
+    return redirect(url_for("catalog.cart_page"), 303)
+
+
+def _number(name: str, default: str = "") -> int:
+    """Return a whole number of the form, -1 for anything else."""
+    raw = request.form.get(name, default).strip()
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else -1

@@ -1,0 +1,84 @@
+"""`flask shop …`: what the owner does at a command line."""
+
+import json
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy import select
+
+shop = AppGroup("shop", help="Look after the shop.")
+mail = AppGroup("mail", help="The outbox.")
+shop.add_command(mail)
+
+
+@shop.command()
+def init() -> None:
+    """Make the data folder, the secret and the newest schema. Safe to repeat."""
+    from shop import migrations
+
+    migrations.upgrade()
+    click.echo(f"Ready. The data is in {current_app.config['SHOP_DATA_DIR']}.")
+
+
+@shop.command()
+def demo() -> None:
+    """Put sample goods on the shelves and topics on the board. Safe to repeat."""
+    from shop.demo import fill
+
+    added = fill()
+    click.echo(f"Added {added} samples." if added else "The samples are there already.")
+
+
+@shop.command()
+@click.option("--state", help="Only orders in this state.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def orders(state: str | None, as_json: bool) -> None:
+    """List the orders, oldest first."""
+    from shop.extensions import db
+    from shop.payments.models import Order
+
+    query = select(Order).order_by(Order.id)
+    found = db.session.scalars(query.where(Order.state == state) if state else query).all()
+    if as_json:
+        click.echo(json.dumps([_order_json(order) for order in found], indent=2))
+        return
+    for order in found:
+        total = order.total.format(current_app.config["SHOP_LOCALE"])
+        click.echo(
+            f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
+        )
+
+
+@mail.command("send")
+def mail_send() -> None:
+    """Send every message that is due."""
+    from shop.mail import send_due
+
+    click.echo(f"{send_due(most=1000)} sent.")
+
+
+@mail.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def mail_list(as_json: bool) -> None:
+    """Show the outbox, newest last."""
+    from shop.mail import list_mails
+
+    mails = list_mails()
+    if as_json:
+        click.echo(json.dumps(mails, indent=2))
+        return
+    for row in mails:
+        click.echo(f"{row['state']:<8} {row['kind']:<20} {row['to']}  {row['error']}")
+
+
+def _order_json(order: Any) -> dict[str, Any]:
+    from shop.payments.service import summary
+
+    payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
+    extra = {
+        "payment_intent": payments[0] if payments else None,
+        "created": order.created.isoformat(),
+    }
+    return summary(order) | extra

@@ -1,0 +1,151 @@
+"""What can go wrong in the shop's own words, and the pages that say it."""
+
+from typing import Any
+
+from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+
+class ShopError(Exception):
+    """A refusal that the visitor is told about.
+
+    `message` says what happened, what it means for money or text, and what to do. `order` is the
+    token of an order that is kept, so that the page can offer the way back to it.
+    """
+
+    status = 400
+    code = "invalid"
+
+    def __init__(self, message: str = "", *, order: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.order = order
+
+
+class DatabaseBusy(ShopError):
+    """The database did not take a write in the time that a visitor waits."""
+
+    status = 503
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("The shop is very busy. Nothing was saved; please try again in a minute.")
+        )
+
+
+def wants_json() -> bool:
+    """Tell whether the client asks for JSON rather than for a page."""
+    accepted = request.accept_mimetypes
+    best = accepted.best_match(["text/html", "application/json"])
+    return best == "application/json" and accepted[best] > accepted["text/html"]
+
+
+def init_errors(app: Flask) -> None:
+    """Answer every error with a page (or JSON) that helps."""
+    from flask_wtf.csrf import CSRFError
+    from sqlalchemy.exc import OperationalError
+
+    app.register_error_handler(ShopError, _shop_error)
+    app.register_error_handler(CSRFError, _stale_form)
+    app.register_error_handler(OperationalError, _database_down)
+    app.register_error_handler(HTTPException, _http_error)
+
+
+def page(status: int, code: str, title: str, message: str, **more: Any) -> Response:
+    """Return the error page, or its JSON, with this status."""
+    if wants_json():
+        response = jsonify({"error": {"code": code, "message": message}})
+    else:
+        html = render_template("errors/error.html", title=title, message=message, **more)
+        response = current_app.make_response(html)
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    if status in (429, 503):
+        response.headers.setdefault("Retry-After", "30")
+    return response
+
+
+def _shop_error(error: ShopError) -> ResponseReturnValue:
+    if error.status >= 500:
+        current_app.logger.warning("%s: %r", error.code, error.__cause__ or error)
+    return page(error.status, error.code, _title(error.status), error.message, order=error.order)
+
+
+def _stale_form(error: HTTPException) -> ResponseReturnValue:
+    """Give back what was typed, ready to be sent again with a fresh token.
+
+    A form of another site gets no such button: one click would undo the protection.
+    """
+    from shop.security import is_same_origin
+
+    fields = [] if not is_same_origin() else _typed_fields()
+    message = _(
+        "For your safety a form works only in the browser that opened it, and yours has waited too "
+        "long or cookies are off. Nothing was saved and nothing was charged."
+    )
+    return page(400, "csrf", _("Please send that once more"), message, fields=fields)
+
+
+def _typed_fields() -> list[tuple[str, str]]:
+    hidden = ("csrf_token", "password", "stripeToken")
+    return [
+        (name, value.replace("\x00", ""))
+        for name, value in request.form.items(multi=True)
+        if name not in hidden
+    ]
+
+
+def _database_down(error: Exception) -> ResponseReturnValue:
+    current_app.logger.error("database: %s", error)
+    return page(
+        503,
+        "database",
+        _title(503),
+        _(
+            "The shop's database does not answer. Nothing was charged by this page; please try "
+            "again in a minute."
+        ),
+    )
+
+
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.response is not None or error.code is None or error.code < 400:
+        return error
+    message = _MESSAGES.get(error.code, lambda: _("The shop could not understand that request."))()
+    if isinstance(error, InternalServerError):
+        message = _(
+            "Something broke on our side, and we have a note of it. If you were paying, look at "
+            "your order before you pay again: nothing is charged twice."
+        )
+    response = page(error.code, error.name.lower().replace(" ", "_"), _title(error.code), message)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "retry-after"):
+            response.headers[name] = value
+    return response
+
+
+def _title(status: int) -> str:
+    titles = {
+        404: _("There is nothing here"),
+        409: _("That is not possible any more"),
+        413: _("That is too much at once"),
+        422: _("Something is missing"),
+        429: _("A little slower, please"),
+        500: _("That went wrong"),
+        503: _("Not possible just now"),
+    }
+    return str(titles.get(status, _("That did not work")))
+
+
+_MESSAGES = {
+    404: lambda: _("This page does not exist, or not any more. Nothing was charged."),
+    405: lambda: _(
+        "This address does not work that way. Nothing was saved and nothing was charged."
+    ),
+    413: lambda: _("What you sent is larger than the shop takes (1 MiB). Nothing was saved."),
+    429: lambda: _("You were faster than the shop allows. Please wait a moment and try again."),
+    503: lambda: _("The shop cannot answer just now. Please try again in a minute."),
+}

@@ -1,0 +1,71 @@
+"""Which language a visitor reads, and how money and dates look in it."""
+
+from datetime import datetime
+
+from flask import Flask, current_app, g, has_request_context, request, session
+from flask_babel import force_locale, format_datetime, get_locale
+
+from shop.config import LANGUAGES
+from shop.extensions import babel
+from shop.money import Money
+
+__all__ = ["current_language", "force_locale", "init_languages"]
+
+
+def init_languages(app: Flask) -> None:
+    """Set up the choice of language and the filters that the templates use."""
+    babel.init_app(
+        app,
+        locale_selector=_select_language,
+        timezone_selector=lambda: app.config["SHOP_TIMEZONE"].key,
+    )
+    app.add_template_filter(format_money, "money")
+    app.add_template_filter(format_moment, "moment")
+    app.add_template_filter(isoformat, "isoformat")
+    app.jinja_env.globals.update(current_language=current_language, minor=format_minor)
+    app.before_request(_remember_choice)
+
+
+def current_language() -> str:
+    """Return the language in use: `en` or `ja`."""
+    return str(get_locale() or current_app.config["SHOP_LOCALE"])
+
+
+def format_money(money: Money) -> str:
+    """Return an amount as the reader writes it."""
+    return money.format(current_language())
+
+
+def format_minor(amount: int, currency: str) -> str:
+    """Return an amount in minor units as the reader writes it."""
+    return format_money(Money(amount, currency))
+
+
+def format_moment(moment: datetime) -> str:
+    """Return a date and time in the reader's language and the shop's time zone."""
+    pattern = "y年M月d日 H:mm" if current_language() == "ja" else "medium"
+    return str(format_datetime(moment, pattern))
+
+
+def isoformat(moment: datetime) -> str:
+    """Return an instant as HTML's `datetime` attribute takes it."""
+    return moment.isoformat(timespec="seconds")
+
+
+def _remember_choice() -> None:
+    """Keep the language chosen by a link (`?lang=ja`) for the pages that follow."""
+    choice = request.args.get("lang")
+    if choice in LANGUAGES and session.get("language") != choice:
+        session["language"] = choice
+
+
+def _select_language() -> str:
+    if not has_request_context():
+        return str(current_app.config["SHOP_LOCALE"])
+    if "language" not in g:
+        chosen = session.get("language")
+        accepted = request.accept_languages.best_match(LANGUAGES)
+        g.language = (
+            chosen if chosen in LANGUAGES else accepted or current_app.config["SHOP_LOCALE"]
+        )
+    return str(g.language)

@@ -1,0 +1,244 @@
+"""Mail: one function per message, the outbox that keeps them, and the ways they leave.
+
+A message is written into the outbox in the transaction of what it tells about: it is neither lost
+nor sent for something that never happened. Sending comes later and can fail without harm.
+"""
+
+import json
+import smtplib
+import ssl
+import sys
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from flask import Flask, Response, current_app, render_template, request
+from jinja2 import TemplateError
+from sqlalchemy import ForeignKey, Text, UniqueConstraint, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shop.extensions import (
+    Base,
+    Key,
+    RowId,
+    UtcDateTime,
+    changed_rows,
+    db,
+    end_read,
+    insert_once,
+    now,
+    write,
+)
+from shop.i18n import force_locale
+
+SMTP_SECONDS = 3
+LEASE = timedelta(seconds=60)
+# How long to wait after the first failure, the second, …; then every six hours, up to MOST_TRIES.
+BACK_OFF = (1, 5, 15, 60, 360)
+MOST_TRIES = 12
+
+
+class Mail(Base):
+    """A message in the outbox: `waiting`, `sent` or `failed`."""
+
+    __tablename__ = "mails"
+    __table_args__ = (UniqueConstraint("order_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    kind: Mapped[str] = mapped_column(Key)
+    recipient: Mapped[str] = mapped_column(Text)
+    language: Mapped[str] = mapped_column(Key)
+    # What the templates say it with, as JSON.
+    context: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Key, default="waiting")
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+def customer_paid(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+    """Thank the customer and send the receipt."""
+    _queue(order_id, "customer_paid", to, language, order)
+
+
+def staff_new_order(order_id: int, order: dict[str, Any]) -> None:
+    """Tell the shop that an order was paid."""
+    _queue_for_staff(order_id, "staff_new_order", order)
+
+
+def staff_needs_review(order_id: int, order: dict[str, Any]) -> None:
+    """Tell the shop that Stripe holds money which does not fit its order."""
+    _queue_for_staff(order_id, "staff_needs_review", order)
+
+
+def staff_paid_twice(order_id: int, order: dict[str, Any]) -> None:
+    """Tell the shop that an order was paid a second time."""
+    _queue_for_staff(order_id, "staff_paid_twice", order)
+
+
+def init_mail(app: Flask) -> None:
+    """Send one waiting message after each answer to a POST, when the visitor has gone."""
+
+    @app.after_request
+    def send_afterwards(response: Response) -> Response:
+        if request.method == "POST":
+            response.call_on_close(lambda: _send_one_for(app))
+        return response
+
+
+def send_due(most: int = 1) -> int:
+    """Send up to `most` messages that are due; return how many left. Failures wait and are kept."""
+    sent = 0
+    for _ in range(most):
+        mail = _lease()
+        if mail is None:
+            break
+        sent += _send_leased(mail)
+    return sent
+
+
+def list_mails(most: int = 1000) -> list[dict[str, Any]]:
+    """Return the newest messages of the outbox, for the command line."""
+    mails = db.session.scalars(select(Mail).order_by(Mail.id.desc()).limit(most)).all()
+    return [
+        {
+            "order": json.loads(mail.context)["order"],
+            "kind": mail.kind,
+            "to": mail.recipient,
+            "state": mail.state,
+            "attempts": mail.attempts,
+            "error": mail.error,
+        }
+        for mail in reversed(mails)
+    ]
+
+
+def _queue(order_id: int, kind: str, to: str, language: str, context: dict[str, Any]) -> None:
+    """Put a message into the outbox, inside write(); the same message of an order only once."""
+    insert_once(
+        Mail,
+        order_id=order_id,
+        kind=kind,
+        recipient=to,
+        language=language,
+        context=json.dumps(context),
+        state="waiting",
+        attempts=0,
+        due=now(),
+        error="",
+        created=now(),
+    )
+
+
+def _queue_for_staff(order_id: int, kind: str, context: dict[str, Any]) -> None:
+    config = current_app.config
+    if config["SHOP_OWNER_EMAIL"]:
+        _queue(order_id, kind, config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"], context)
+
+
+def _send_one_for(app: Flask) -> None:
+    """Send one message in a context of its own; nothing that goes wrong reaches the visitor."""
+    with app.app_context():
+        try:
+            send_due()
+        except Exception:  # the answer has left already: there is nobody to tell but the log
+            app.logger.exception("mail was not sent")
+
+
+def _lease() -> int | None:
+    """Claim the message that is due longest and return its id: nobody else sends it meanwhile."""
+
+    def free() -> Any:
+        unleased = or_(Mail.leased_until.is_(None), Mail.leased_until < now())
+        return (Mail.state == "waiting") & (Mail.due <= now()) & unleased
+
+    first = select(Mail.id).where(free()).order_by(Mail.due, Mail.id).limit(1)
+    mail_id = db.session.scalar(first)
+    if mail_id is None:
+        end_read()
+        return None
+    claim = update(Mail).where(Mail.id == mail_id, free())
+    values = {"leased_until": now() + LEASE, "attempts": Mail.attempts + 1}
+    return mail_id if write(lambda: changed_rows(claim.values(values))) else None
+
+
+def _send_leased(mail_id: int) -> bool:
+    mail = db.session.get_one(Mail, mail_id)
+    attempts = mail.attempts
+    try:
+        message = _compose(mail)
+        end_read()
+        _transport(message)
+    except (OSError, smtplib.SMTPException, TemplateError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"[:500]
+        current_app.logger.warning("mail %s was not sent: %s", mail_id, reason)
+        values = _values_after_failure(attempts, reason)
+    else:
+        values = {"state": "sent", "error": "", "leased_until": None}
+    write(lambda: changed_rows(update(Mail).where(Mail.id == mail_id).values(values)))
+    return bool(values["state"] == "sent")
+
+
+def _values_after_failure(attempts: int, reason: str) -> dict[str, Any]:
+    minutes = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
+    return {
+        "state": "failed" if attempts >= MOST_TRIES else "waiting",
+        "due": now() + timedelta(minutes=minutes),
+        "leased_until": None,
+        "error": reason,
+    }
+
+
+def _compose(mail: Mail) -> EmailMessage:
+    """Return the message in the reader's language, as text and as HTML."""
+    context = json.loads(mail.context)
+    message = EmailMessage()
+    with force_locale(mail.language):
+        names = {"order": context, "language": mail.language}
+        subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
+        message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
+        message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
+    message["Subject"] = " ".join(subject.split())
+    message["From"] = current_app.config["SHOP_MAIL_FROM"]
+    message["To"] = mail.recipient
+    message["Date"] = format_datetime(mail.created)
+    # The same for every try, so that a mail program shows a repeated one once.
+    domain = current_app.config["SHOP_MAIL_FROM"].rpartition("@")[2]
+    message["Message-ID"] = (
+        f"<order-{context['number']}.{mail.kind}.{mail.created:%Y%m%d%H%M%S}@{domain}>"
+    )
+    return message
+
+
+def _transport(message: EmailMessage) -> None:
+    url = current_app.config["MAIL_URL"]
+    if url == "console:":
+        _print(message)
+        return
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    encryption = ssl.create_default_context()
+    if parts.scheme == "smtps":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(
+            host, parts.port or 465, timeout=SMTP_SECONDS, context=encryption
+        )
+    else:
+        server = smtplib.SMTP(host, parts.port or 587, timeout=SMTP_SECONDS)
+    with server:
+        if parts.scheme == "smtp" and server.ehlo() and server.has_extn("starttls"):
+            server.starttls(context=encryption)
+        if parts.username:
+            server.login(unquote(parts.username), unquote(parts.password or ""))
+        server.send_message(message)
+
+
+def _print(message: EmailMessage) -> None:
+    body = message.get_body(("plain",))
+    text = body.get_content() if body else ""
+    sys.stderr.write(f"\n--- mail to {message['To']}: {message['Subject']}\n{text}---\n")
+    sys.stderr.flush()

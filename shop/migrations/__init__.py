@@ -1,0 +1,74 @@
+"""The database's schema: which version the code needs, and how a database comes to it."""
+
+import os
+from pathlib import Path
+
+from flask import Flask, current_app, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from sqlalchemy import inspect, text
+
+from shop.errors import page
+from shop.extensions import db, end_read
+
+DIRECTORY = Path(__file__).parent
+UNCHECKED = ("healthz", "static", "bootstrap.static")
+
+
+def init_schema(app: Flask) -> None:
+    """Have the schema checked before the first request that needs it, once per process."""
+    app.before_request(_ensure_schema)
+    if os.environ.get("FLASK_RUN_FROM_CLI"):
+        _load_flask_migrate(app)  # for `flask db …`; a web worker never loads Alembic
+
+
+def head() -> str:
+    """Return the revision that the code needs."""
+    return max(path.stem[:4] for path in (DIRECTORY / "versions").glob("[0-9]*.py"))
+
+
+def revision() -> str | None:
+    """Return the revision of the database; None where it has no table of ours."""
+    if not inspect(db.engine).has_table("alembic_version"):
+        return None
+    with db.engine.connect() as connection:
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def upgrade() -> None:
+    """Bring the database to the newest schema; safe to repeat, one process at a time."""
+    from alembic import command
+
+    end_read()
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    _load_flask_migrate(app)
+    command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+
+
+def _load_flask_migrate(app: Flask) -> None:
+    from flask_migrate import Migrate
+
+    if "migrate" not in app.extensions:
+        Migrate(app, db, directory=str(DIRECTORY))
+
+
+def _ensure_schema() -> ResponseReturnValue | None:
+    """Give an empty database its schema; an old one waits for its owner to make a copy first."""
+    if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
+        return None
+    found = revision()
+    if found is None and not inspect(db.engine).get_table_names():
+        upgrade()
+        found = revision()
+    if found != head():
+        return page(
+            503,
+            "schema",
+            _("The shop is being updated"),
+            _(
+                "Please come back in a few minutes. (For the owner: make a copy of the database, "
+                "then run flask shop init.)"
+            ),
+        )
+    current_app.extensions["schema_is_current"] = True
+    return None

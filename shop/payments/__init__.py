@@ -1,0 +1,7 @@
+"""The till: orders, their payments through Stripe, and what is known of both."""
+
+from flask import Blueprint
+
+bp = Blueprint("payments", __name__)
+
+from shop.payments import views  # noqa: E402, F401 — the views need `bp`

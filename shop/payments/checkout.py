@@ -1,0 +1,326 @@
+"""From what a visitor wants to the page where they pay: order, attempt, session, in this order.
+
+https://docs.stripe.com/payments/accept-a-payment?payment-ui=checkout
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import current_app
+from flask_babel import gettext as _
+from sqlalchemy import func, select
+
+from shop.catalog import shelf
+from shop.catalog.shelf import Choice
+from shop.errors import ShopError
+from shop.extensions import db, end_read, now, write
+from shop.payments import gateway, service
+from shop.payments.models import Attempt, Order, OrderLine
+from shop.security import external_url
+
+# Stripe's least is 30 minutes; the rest is for two clocks that differ.
+SESSION_LIFETIME = timedelta(minutes=35)
+
+
+class BuyingOff(ShopError):
+    """The shop takes no payments."""
+
+    status = 503
+    code = "buying_off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("Paying is switched off for now. Nothing was charged; please come back later.")
+        )
+
+
+class NothingToBuy(ShopError):
+    """The cart is empty."""
+
+    status = 422
+    code = "empty_cart"
+
+    def __init__(self) -> None:
+        super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
+
+
+class AmountTooSmall(ShopError):
+    """Stripe takes no payment this small.
+
+    https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+    """
+
+    status = 422
+    code = "amount_too_small"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("This is too little to be paid by card. Nothing was charged; please choose more.")
+        )
+
+
+class AlreadyOrdered(Exception):
+    """The order is paid, or its money is on the way: there is nothing more to pay."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self.token = token
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Who buys: the browser, the cart where it is the cart that is bought, and the language."""
+
+    visitor: str
+    cart_id: str | None
+    language: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A payment that can be made: the order's token, the session's id, and where to pay."""
+
+    order: str
+    session_id: str
+    url: str
+
+
+def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
+    """Order these choices and start the payment; the same again is the same order and session.
+
+    Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
+    """
+    _refuse_where_off()
+    if not choices:
+        raise NothingToBuy
+    wanted = [(choice.product.id, choice.quantity) for choice in choices]
+    if buyer.cart_id:
+        _replace_other_orders(buyer, _open_key(choices, buyer))
+    token = write(lambda: _find_or_make_order(wanted, buyer))
+    try:
+        return _pay(token)
+    except _Closed:
+        # The order of an earlier visit had ended meanwhile; the wish has not.
+        return _pay(write(lambda: _find_or_make_order(wanted, buyer)))
+
+
+def pay_again(token: str, buyer: Buyer) -> Started:
+    """Start or go on with the payment of an order; where it was given up, order the same anew.
+
+    Raises what buy() raises, and OrderMissing.
+    """
+    _refuse_where_off()
+    order = service.get_order(token)
+    if order.mode != current_app.config["SHOP_MODE"]:
+        raise service.OrderMissing(
+            _("This order belongs to a trial of the shop and cannot be paid.")
+        )
+    if order.state in service.ORDERED:
+        raise AlreadyOrdered(token)
+    if order.state in service.PAYABLE:
+        try:
+            return _pay(token)
+        except _Closed:
+            order = service.get_order(token)
+    wanted = [(line.product_id, line.quantity) for line in order.lines]
+    return buy(shelf.choose(wanted), Buyer(buyer.visitor, order.cart_id, buyer.language))
+
+
+class _Closed(Exception):
+    """The order ended while its payment was to be started."""
+
+
+def _refuse_where_off() -> None:
+    mode = current_app.config["SHOP_MODE"]
+    if mode == "off":
+        raise BuyingOff
+    # A real shop that lost its key must never become a playground.
+    if mode == "sandbox" and db.session.scalar(
+        select(Order.id).where(Order.mode == "live").limit(1)
+    ):
+        raise BuyingOff
+
+
+def _open_key(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Return what is the same for the same wish of the same visitor: for a double click, say."""
+    lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
+    config = current_app.config
+    wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
+    secret = config["SECRET_KEY"].encode()
+    return hmac.new(secret, json.dumps(wish).encode(), hashlib.sha256).hexdigest()
+
+
+def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
+    choices = shelf.choose(wanted)
+    key = _open_key(choices, buyer)
+    order = db.session.scalar(select(Order).where(Order.open_key == key))
+    if order is not None:
+        return order.token
+    service.release_other_modes()
+    order = Order(
+        mode=current_app.config["SHOP_MODE"],
+        currency=current_app.config["SHOP_CURRENCY"],
+        amount=sum(choice.amount.amount for choice in choices),
+        visitor=buyer.visitor,
+        cart_id=buyer.cart_id,
+        open_key=key,
+        language=buyer.language,
+        lines=[
+            OrderLine(
+                product_id=choice.product.id,
+                name=choice.product.name,
+                quantity=choice.quantity,
+                unit_amount=choice.product.unit_amount,
+            )
+            for choice in choices
+        ],
+    )
+    db.session.add(order)
+    db.session.flush()
+    missing = service.hold_stock(order)
+    if missing is not None:
+        raise shelf.SoldOut(missing)
+    service.note(order, "ordered")
+    return order.token
+
+
+def _replace_other_orders(buyer: Buyer, key: str) -> None:
+    """End the payments of what was in the cart before; where one was paid after all, say so."""
+    others = db.session.scalars(
+        select(Order.token).where(
+            Order.cart_id == buyer.cart_id, Order.state == "pending", Order.open_key != key
+        )
+    ).all()
+    for token in others:
+        _replace(token)
+
+
+def _replace(token: str) -> None:
+    order = service.get_order(token)
+    attempt = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
+    session_id = attempt.session_id if attempt else None
+    end_read()
+    if session_id:
+        try:
+            gateway.expire_session(session_id)
+        except gateway.StripeRefused:
+            if service.settle(session_id).state in service.ORDERED:
+                raise AlreadyOrdered(token) from None
+
+    def unit() -> None:
+        order = service.get_order(token)
+        attempt = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
+        if service.cancel(order, "replaced") and attempt is not None:
+            service.close_attempt(attempt, "expired")
+
+    write(unit)
+
+
+def _pay(token: str) -> Started:
+    """Return where the order is paid, through its open attempt or a new one."""
+    attempt, is_new = write(lambda: _open_attempt(token))
+    attempt_id, key, params = attempt.id, attempt.key, json.loads(attempt.params)
+    session_id = attempt.session_id
+    end_read()
+    if session_id:
+        return _go_on(token, session_id)
+    try:
+        session = gateway.create_session(params, key)
+    except gateway.StripeRefused as error:
+        write(lambda: service.close_attempt(db.session.get_one(Attempt, attempt_id), "failed"))
+        if not is_new:  # what an earlier visit could not finish may just be out of date
+            return _pay(token)
+        raise _refusal(error, token) from error
+    except gateway.StripeUnreachable as error:
+        # Of two clicks at once the other one may have had the answer.
+        other = db.session.get_one(Attempt, attempt_id).session_id
+        end_read()
+        if other:
+            return _go_on(token, other)
+        raise gateway.StripeUnreachable(error.message, order=token) from error
+    write(lambda: _keep_session(attempt_id, session))
+    return Started(token, session.id, session.url or "")
+
+
+def _go_on(token: str, session_id: str) -> Started:
+    """Go back to a session that was begun, unless it has ended one way or the other."""
+    try:
+        session = gateway.retrieve_session(session_id)
+    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+        raise gateway.StripeUnreachable(order=token) from error
+    if session.status == "open" and session.url:
+        return Started(token, session.id, session.url)
+    if service.settle(session_id).state in service.ORDERED:
+        raise AlreadyOrdered(token)
+    raise _Closed
+
+
+def _open_attempt(token: str) -> tuple[Attempt, bool]:
+    """Return the order's open attempt and whether it is new; raise _Closed for a closed order."""
+    order = service.get_order(token)
+    if order.state not in service.PAYABLE:
+        raise _Closed
+    found = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
+    if found is not None and (found.session_id or found.expires > now()):
+        return found, False
+    if found is not None:
+        service.close_attempt(found, "failed")
+        db.session.flush()
+    tries = db.session.scalar(select(func.count()).where(Attempt.order_id == order.id)) or 0
+    expires = now() + SESSION_LIFETIME
+    attempt = Attempt(
+        order_id=order.id,
+        open_order_id=order.id,
+        number=tries + 1,
+        key=f"checkout-{order.uid}-{tries + 1}",
+        params=json.dumps(_session_params(order, int(expires.timestamp()))),
+        expires=expires,
+    )
+    db.session.add(attempt)
+    db.session.flush()
+    return attempt, True
+
+
+def _session_params(order: Order, expires_at: int) -> dict[str, Any]:
+    """Return what Stripe is asked for; amounts in minor units.
+
+    Kept with the attempt: under one idempotency key Stripe takes one set of parameters only.
+    """
+    reference = {"order": order.uid}
+    return {
+        "mode": "payment",
+        "line_items": [
+            {
+                "price_data": {
+                    "currency": order.currency,
+                    "unit_amount": line.unit_amount,
+                    "product_data": {"name": line.name},
+                },
+                "quantity": line.quantity,
+            }
+            for line in order.lines
+        ],
+        "client_reference_id": order.uid,
+        "metadata": reference,
+        "payment_intent_data": {"metadata": reference},
+        "success_url": external_url("payments.success") + "?session_id={CHECKOUT_SESSION_ID}",
+        "cancel_url": external_url("payments.cancel", order=order.token),
+        "expires_at": expires_at,
+        "locale": order.language,
+    }
+
+
+def _keep_session(attempt_id: int, session: gateway.CheckoutSession) -> None:
+    attempt = db.session.get_one(Attempt, attempt_id)
+    attempt.session_id, attempt.url = session.id, session.url
+
+
+def _refusal(error: gateway.StripeRefused, token: str) -> ShopError:
+    if error.code == "amount_too_small":
+        return AmountTooSmall()
+    return gateway.StripeUnreachable(order=token)

@@ -1,0 +1,288 @@
+"""The one place that speaks with Stripe. What comes out is plain and frozen, never the SDK's.
+
+The SDK (https://github.com/stripe/stripe-python) is imported with the first call: most visitors
+never cause one.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import current_app, g
+from flask_babel import gettext as _
+
+from shop.errors import ShopError
+from shop.extensions import db
+
+if TYPE_CHECKING:
+    import stripe
+
+T = TypeVar("T")
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+# All calls of one request together: a visitor waits 15 seconds at most.
+REQUEST_SECONDS = 13.0
+SIGNATURE_TOLERANCE_SECONDS = 300
+MOST_TEXT = 5000  # the address of a session is long
+
+
+class StripeUnreachable(ShopError):
+    """Stripe did not answer, or not sensibly: what was asked may or may not have happened."""
+
+    status = 503
+    code = "stripe_unreachable"
+
+    def __init__(self, message: str = "", *, order: str | None = None) -> None:
+        super().__init__(
+            message
+            or _(
+                "We cannot reach the payment service just now. Nothing was charged; please try "
+                "again in a minute."
+            ),
+            order=order,
+        )
+
+
+class StripeRefused(Exception):
+    """Stripe said no, so nothing happened there. `code` is Stripe's own."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class BadSignature(ShopError):
+    """What came to the webhook is not a fresh message signed by Stripe."""
+
+    code = "bad_signature"
+
+
+@dataclass(frozen=True)
+class CheckoutSession:
+    """A Checkout Session. `amount` is in minor units.
+
+    https://docs.stripe.com/api/checkout/sessions/object
+    """
+
+    id: str
+    status: str
+    payment_status: str
+    url: str | None
+    amount: int | None
+    currency: str | None
+    reference: str | None
+    livemode: bool
+    payment_intent: str | None
+    email: str | None
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether Stripe has the money."""
+        return self.status == "complete" and self.payment_status == "paid"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A verified event: a hint that something happened to `object_id`, to be asked for again.
+
+    https://docs.stripe.com/api/events/object
+    """
+
+    id: str
+    type: str
+    object_id: str
+    reference: str | None
+    livemode: bool
+
+
+def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
+    """Create the Checkout Session that is paid under this idempotency key, or get it again.
+
+    Raises StripeRefused (nothing was created) or StripeUnreachable (perhaps it was).
+    https://docs.stripe.com/api/checkout/sessions/create
+    """
+
+    def call(client: "stripe.StripeClient") -> CheckoutSession:
+        session = _read_session(
+            client.v1.checkout.sessions.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
+        )
+        if session.url is None and session.status == "open":
+            raise ValueError("an open session without its address")
+        return session
+
+    return _ask(call)
+
+
+def retrieve_session(session_id: str) -> CheckoutSession:
+    """Return the session as Stripe has it now; raises StripeRefused and StripeUnreachable."""
+
+    def call(client: "stripe.StripeClient") -> CheckoutSession:
+        session = _read_session(client.v1.checkout.sessions.retrieve(session_id))
+        if session.id != session_id:
+            raise ValueError("another session than the one asked for")
+        return session
+
+    return _ask(call)
+
+
+def expire_session(session_id: str) -> None:
+    """Make the session unpayable; raises StripeRefused where it is not open any more.
+
+    https://docs.stripe.com/api/checkout/sessions/expire
+    """
+    _ask(lambda client: client.v1.checkout.sessions.expire(session_id))
+
+
+def verify_event(body: bytes, signature: str | None) -> Event:
+    """Return the event that Stripe signed; raises BadSignature for anything else, however broken.
+
+    https://docs.stripe.com/webhooks#verify-official-libraries
+    """
+    import stripe
+
+    client = _client()
+    try:
+        event = client.construct_event(
+            body,
+            signature,
+            current_app.config["STRIPE_WEBHOOK_SECRET"],
+            SIGNATURE_TOLERANCE_SECONDS,
+        )
+        return _read_event(event.to_dict(for_json=True))
+    # The SDK itself fails over what anybody may post here: a signature that is not ASCII
+    # (TypeError), a body that is no UTF-8 or no JSON (ValueError), no object (AttributeError).
+    except (
+        stripe.SignatureVerificationError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+    ) as error:
+        raise BadSignature("This is no message from Stripe.") from error
+
+
+def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
+    if db.session().in_transaction():
+        raise RuntimeError("a transaction is open while Stripe is asked")
+    import stripe
+
+    try:
+        return call(_client())
+    except (
+        stripe.InvalidRequestError,
+        stripe.IdempotencyError,
+        stripe.AuthenticationError,
+        stripe.PermissionError,
+    ) as error:
+        current_app.logger.warning("Stripe refused: %s", error)
+        raise StripeRefused(error.code or type(error).__name__, error.user_message or "") from error
+    except (stripe.StripeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        current_app.logger.warning("Stripe did not answer sensibly: %r", error)
+        raise StripeUnreachable from error
+
+
+def _client() -> "stripe.StripeClient":
+    # A new client, and so a new connection, for each call: one kept from an hour ago is often dead,
+    # and a visitor's request does not try twice.
+    import stripe
+
+    stripe.enable_telemetry = False  # it would write a file into a home that hosts may not have
+    config = current_app.config
+    http: stripe.HTTPClient
+    if "stripe_wsgi" in current_app.extensions:
+        http = _in_process_client(current_app.extensions["stripe_wsgi"])
+        return stripe.StripeClient("sk_test_sandbox", http_client=http, max_network_retries=0)
+    http = stripe.RequestsClient(timeout=_time_left())
+    base = config["STRIPE_API_BASE"]
+    return stripe.StripeClient(
+        config["STRIPE_SECRET_KEY"] or "sk_test_none",
+        base_addresses={"api": base} if base else None,
+        http_client=http,
+        max_network_retries=0,
+    )
+
+
+def _time_left() -> tuple[float, float]:
+    """Return the time-outs for connecting and answering, within what this request has left."""
+    deadline = g.setdefault("stripe_deadline", time.monotonic() + REQUEST_SECONDS)
+    left = deadline - time.monotonic()
+    connect = min(CONNECT_SECONDS, max(left, 0.05))
+    return connect, min(ANSWER_SECONDS, max(left - connect, 0.05))
+
+
+def _in_process_client(call_wsgi: Callable[..., Any]) -> "stripe.HTTPClient":
+    """Return a transport without a socket to the sandbox: one worker cannot wait for itself."""
+    import stripe
+
+    class InProcessClient(stripe.HTTPClient):
+        name = "in-process"
+
+        def request(
+            self,
+            method: str,
+            url: str,
+            headers: Mapping[str, str] | None,
+            post_data: Any = None,
+            *,
+            _usage: Any = None,
+        ) -> tuple[str, int, Mapping[str, str]]:
+            try:
+                return call_wsgi(method, url, headers or {}, post_data)  # type: ignore[no-any-return]
+            except OSError as error:
+                raise stripe.APIConnectionError(f"sandbox: {error!r}") from error  # type: ignore[no-untyped-call]
+
+    return InProcessClient()
+
+
+def _read_session(answer: Any) -> CheckoutSession:
+    data = answer.to_dict(for_json=True)
+    url = _text_or_none(data, "url")
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise ValueError("the session's address is no web address")
+    intent = data.get("payment_intent")
+    details = data.get("customer_details") or {}
+    return CheckoutSession(
+        id=_text(data, "id"),
+        status=_text_or_none(data, "status") or "open",
+        payment_status=_text(data, "payment_status"),
+        url=url,
+        amount=_whole_or_none(data, "amount_total"),
+        currency=_text_or_none(data, "currency"),
+        reference=_text_or_none(data, "client_reference_id"),
+        livemode=data["livemode"] is True,
+        payment_intent=intent["id"]
+        if isinstance(intent, dict)
+        else _text_or_none(data, "payment_intent"),
+        email=_text_or_none(details, "email"),
+    )
+
+
+def _read_event(data: dict[str, Any]) -> Event:
+    subject = data["data"]["object"]
+    return Event(
+        id=_text(data, "id"),
+        type=_text(data, "type"),
+        object_id=_text_or_none(subject, "id") or "",
+        reference=_text_or_none(subject, "client_reference_id"),
+        livemode=data["livemode"] is True,
+    )
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data[name]
+    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT:
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _text_or_none(data: Mapping[str, Any], name: str) -> str | None:
+    return None if data.get(name) is None else _text(data, name)
+
+
+def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
+    value = data.get(name)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{name} is no whole number")
+    return value

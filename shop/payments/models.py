@@ -1,0 +1,143 @@
+"""Orders and everything that happened to their money. Nothing of it is ever deleted."""
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from shop.extensions import Base, Key, RowId, UtcDateTime, now
+from shop.money import Money
+
+
+def new_token() -> str:
+    """Return 128 bits that nobody can guess, fit for an address."""
+    return secrets.token_urlsafe(16)
+
+
+class Order(Base):
+    """An order. `amount` is in minor units; `state` is written in `service` alone."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount_positive"),
+        Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    # In the customer's links. Who has it sees the order.
+    token: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
+    # In what Stripe gets to see: tells nobody the link, nor how many orders there are.
+    uid: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
+    mode: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key, default="pending")
+    currency: Mapped[str] = mapped_column(Key)
+    amount: Mapped[int]
+    visitor: Mapped[str] = mapped_column(Key, index=True)
+    cart_id: Mapped[str | None] = mapped_column(Key, index=True)
+    # Who wants what: the same again is the same order. None once the order is closed.
+    open_key: Mapped[str | None] = mapped_column(Key, unique=True)
+    # Whether the goods of this order are off the shelf.
+    holds_stock: Mapped[bool] = mapped_column(default=False)
+    language: Mapped[str] = mapped_column(Key)
+    email: Mapped[str | None] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    paid: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
+    ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
+    attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.id")
+    timeline: Mapped[list["TimelineEntry"]] = relationship(order_by="TimelineEntry.id")
+
+    @property
+    def number(self) -> int:
+        """The number that people say."""
+        return self.id
+
+    @property
+    def total(self) -> Money:
+        """What the order costs."""
+        return Money(self.amount, self.currency)
+
+    @property
+    def refunded(self) -> Money:
+        """What went back to the customer, from the ledger."""
+        return Money(
+            sum(entry.amount for entry in self.ledger if entry.kind == "refund"), self.currency
+        )
+
+
+class OrderLine(Base):
+    """So many of one product, with the name and price (minor units) of the moment of ordering."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    product_id: Mapped[int] = mapped_column(ForeignKey("products.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    quantity: Mapped[int]
+    unit_amount: Mapped[int]
+
+
+class Attempt(Base):
+    """One try to collect the money of an order, written before Stripe is called."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (UniqueConstraint("order_id", "number"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    # The order's id while the attempt is open: the database allows one open attempt per order.
+    open_order_id: Mapped[int | None] = mapped_column(RowId, unique=True)
+    number: Mapped[int]
+    kind: Mapped[str] = mapped_column(Key, default="checkout")
+    # Stripe's idempotency key, and exactly what goes out under it.
+    key: Mapped[str] = mapped_column(Key, unique=True)
+    params: Mapped[str] = mapped_column(Text)
+    session_id: Mapped[str | None] = mapped_column(Key, unique=True)
+    url: Mapped[str | None] = mapped_column(Text)
+    # open, paid, expired, or failed: Stripe refused it.
+    outcome: Mapped[str] = mapped_column(Key, default="open")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    expires: Mapped[datetime] = mapped_column(UtcDateTime)
+    # When Stripe was last asked about it outside an event.
+    checked: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class LedgerEntry(Base):
+    """Money that moved at Stripe: a payment or a refund, in minor units of its own currency."""
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Key)
+    stripe_id: Mapped[str] = mapped_column(Key, unique=True)
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(Key)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class StripeEvent(Base):
+    """The inbox: an event is written here in the transaction of what it caused, once."""
+
+    __tablename__ = "stripe_events"
+
+    id: Mapped[str] = mapped_column(Key, primary_key=True)
+    type: Mapped[str] = mapped_column(Key)
+    object_id: Mapped[str] = mapped_column(Key)
+    received: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+
+class TimelineEntry(Base):
+    """What happened to an order, in the order it happened; `kind` is said in words by the page."""
+
+    __tablename__ = "timeline"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Key)
+    detail: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

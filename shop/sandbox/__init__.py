@@ -1,0 +1,97 @@
+"""A stand-in for Stripe: its API, its hosted checkout, its events; without money.
+
+Mounted by the shop, or alone for any Stripe client: `flask --app shop.sandbox run`.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from . import api, control, pages
+from .box import Sandbox
+from .events import Courier, Deliver, http_deliver
+from .store import Store
+from .texts import language, words
+from .wire import Wire
+
+BODY_LIMIT = 1024 * 1024
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": pages.policy(),
+}
+
+
+def create_sandbox(
+    database: Path | str,
+    *,
+    webhook_secret: str,
+    deliver: Deliver | None = None,
+    control_allowed: Callable[[Mapping[str, Any]], bool] | None = None,
+    secret_keys: Collection[str] | None = None,
+) -> Flask:
+    """Return the sandbox as a WSGI app; the database is not touched before the first request.
+
+    `deliver(body, signature_header)` takes an event to its receiver and returns the HTTP status;
+    without it no event is delivered. `control_allowed(environ)` says who may move the switches
+    (anybody, if it is not given). `secret_keys` limits the API to these keys (any test key, if it
+    is not given). `app.extensions["sandbox"].deliver_due()` does and delivers what is due.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
+    store = Store(database, delivers=deliver is not None)
+    courier = Courier(store, webhook_secret, deliver)
+    app.extensions["sandbox"] = Sandbox(store, courier, control_allowed, secret_keys)
+    app.register_blueprint(api.bp)
+    app.register_blueprint(pages.bp)
+    app.register_blueprint(control.bp)
+    app.register_error_handler(HTTPException, _explain)
+    app.after_request(_protect)
+    app.wsgi_app = Wire(app.wsgi_app, store)  # type: ignore[method-assign]
+    return app
+
+
+def create_app() -> Flask:
+    """Return a sandbox that stands alone, told by `SANDBOX_…` in the environment.
+
+    Raises SystemExit where a webhook URL comes without its secret.
+    """
+    url = os.environ.get("SANDBOX_WEBHOOK_URL", "")
+    secret = os.environ.get("SANDBOX_WEBHOOK_SECRET", "")
+    if url and not (url.startswith(("http://", "https://")) and secret):
+        raise SystemExit(
+            "SANDBOX_WEBHOOK_URL needs http(s)://… and SANDBOX_WEBHOOK_SECRET beside it,"
+            " such as whsec_test"
+        )
+    beside = Path(__file__).resolve().parents[2] / "instance" / "sandbox.sqlite3"
+    return create_sandbox(
+        os.environ.get("SANDBOX_DATABASE") or beside,
+        webhook_secret=secret,
+        deliver=http_deliver(url) if url else None,
+    )
+
+
+def _protect(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _explain(error: HTTPException) -> Response | tuple[str, int]:
+    """Answer what went wrong: to programs in Stripe's shape, to people in words."""
+    if request.path.startswith("/v1"):
+        return api.refuse_http(error)
+    text = words(language(None, request.accept_languages))
+    missing = error.code == 404
+    page = render_template(
+        "message.html",
+        text=text,
+        title=text["missing_title" if missing else "wrong_title"],
+        message=text["missing"] if missing else error.description,
+    )
+    return page, error.code or 500

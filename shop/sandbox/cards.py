@@ -1,0 +1,171 @@
+"""The test cards and what each of them does."""
+
+import re
+import unicodedata
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What becomes of a card: it pays, unless there is a `code` to decline it with.
+
+    `authenticate`: the bank asks the customer first. `later` names what follows a payment:
+    "dispute", "refund_pending" or "refund_fails".
+    """
+
+    code: str | None = None
+    decline_code: str | None = None
+    authenticate: bool = False
+    later: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card as it is kept: never its whole number, never its check digits."""
+
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+    behaviour: Behaviour
+    authenticated: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as plain data for the store."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Card":
+        """Return the card that `to_dict` stored."""
+        return cls(**{**data, "behaviour": Behaviour(**data["behaviour"])})
+
+
+def _declined(decline_code: str, *, authenticate: bool = False) -> Behaviour:
+    return Behaviour("card_declined", decline_code, authenticate=authenticate)
+
+
+PAYS = Behaviour()
+NOT_A_TEST_CARD = _declined("test_mode_live_card")
+BEHAVIOURS = {
+    "4242424242424242": PAYS,
+    "4000056655665556": PAYS,
+    "4000003920000003": PAYS,
+    "4000000000003055": PAYS,
+    "5555555555554444": PAYS,
+    "2223003122003222": PAYS,
+    "5200828282828210": PAYS,
+    "5105105105105100": PAYS,
+    "378282246310005": PAYS,
+    "371449635398431": PAYS,
+    "6011111111111117": PAYS,
+    "3056930009020004": PAYS,
+    "36227206271667": PAYS,
+    "3566002020360505": PAYS,
+    "6200000000000005": PAYS,
+    "4000000000000002": _declined("generic_decline"),
+    "4000000000000341": _declined("generic_decline"),
+    "4000000000009995": _declined("insufficient_funds"),
+    "4000000000009987": _declined("lost_card"),
+    "4000000000009979": _declined("stolen_card"),
+    "4000000000006975": _declined("card_velocity_exceeded"),
+    "4100000000000019": _declined("fraudulent"),
+    "4000000000000069": Behaviour("expired_card", "expired_card"),
+    "4000000000000127": Behaviour("incorrect_cvc", "incorrect_cvc"),
+    "4000000000000119": Behaviour("processing_error", "processing_error"),
+    "4000000000003220": Behaviour(authenticate=True),
+    "4000000000003063": Behaviour(authenticate=True),
+    "4000002500003155": Behaviour(authenticate=True),
+    "4000002760003184": Behaviour(authenticate=True),
+    "4000008260003178": _declined("insufficient_funds", authenticate=True),
+    "4000008400001629": _declined("generic_decline", authenticate=True),
+    "4000000000000259": Behaviour(later="dispute"),
+    "4000000000007726": Behaviour(later="refund_pending"),
+    "4000000000005126": Behaviour(later="refund_fails"),
+}
+_TOKENS = {
+    "visa": "4242424242424242",
+    "visa_debit": "4000056655665556",
+    "mastercard": "5555555555554444",
+    "amex": "378282246310005",
+    "jcb": "3566002020360505",
+    "chargeDeclined": "4000000000000002",
+    "chargeDeclinedInsufficientFunds": "4000000000009995",
+    "chargeDeclinedLostCard": "4000000000009987",
+    "chargeDeclinedStolenCard": "4000000000009979",
+    "chargeDeclinedVelocityLimitExceeded": "4000000000006975",
+    "chargeDeclinedFraudulent": "4100000000000019",
+    "chargeDeclinedExpiredCard": "4000000000000069",
+    "chargeDeclinedIncorrectCvc": "4000000000000127",
+    "chargeDeclinedProcessingError": "4000000000000119",
+    "chargeCustomerFail": "4000000000000341",
+    "threeDSecure2Required": "4000000000003220",
+    "createDispute": "4000000000000259",
+    "pendingRefund": "4000000000007726",
+    "refundFail": "4000000000005126",
+}
+# Stripe's own table says `tok_visa_chargeDeclined…` for some and `tok_chargeDeclined…` for others.
+NAMED_TOKENS = {
+    f"tok_{prefix}{name}": number
+    for name, number in _TOKENS.items()
+    for prefix in (("", "visa_") if name.startswith("charge") else ("",))
+}
+
+
+def plain(text: str) -> str:
+    """Return what was typed with full-width forms made narrow and the ends trimmed."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def digits(number: str) -> str:
+    """Return a card number without its spaces and dashes."""
+    return re.sub(r"[\s-]", "", plain(number))
+
+
+def plausible(number: str) -> bool:
+    """Return whether a number has a card's length and check digit (Luhn)."""
+    if not re.fullmatch(r"[0-9]{12,19}", number):
+        return False
+    doubled = [int(d) * (1 + n % 2) for n, d in enumerate(reversed(number))]
+    return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
+
+
+def expiry(text: str) -> tuple[int, int] | None:
+    """Return month and year of `MM/YY` (or `MM/YYYY`), None where it is no month."""
+    match = re.fullmatch(r"(0?[1-9]|1[0-2])\s*[/-]?\s*((?:20)?[0-9]{2})", plain(text))
+    return (int(match[1]), 2000 + int(match[2]) % 100) if match else None
+
+
+def expired(month: int, year: int, now: int) -> bool:
+    """Return whether the card's last month is over at the time `now`."""
+    today = datetime.fromtimestamp(now, UTC)
+    return (year, month) < (today.year, today.month)
+
+
+def card(number: str, month: int, year: int) -> Card:
+    """Return the card with that number; one that is no test card will be declined."""
+    behaviour = BEHAVIOURS.get(number, NOT_A_TEST_CARD)
+    return Card(_brand(number), number[-4:], month, year, behaviour)
+
+
+def named(token: str, now: int) -> Card | None:
+    """Return the card behind a `tok_visa` and the like, None where there is no such name."""
+    number = NAMED_TOKENS.get(token)
+    return card(number, 12, datetime.fromtimestamp(now, UTC).year + 3) if number else None
+
+
+def _brand(number: str) -> str:
+    prefixes = {
+        "4": "visa",
+        "5": "mastercard",
+        "2": "mastercard",
+        "34": "amex",
+        "37": "amex",
+        "60": "discover",
+        "30": "diners",
+        "36": "diners",
+        "35": "jcb",
+        "62": "unionpay",
+    }
+    return prefixes.get(number[:2]) or prefixes.get(number[:1], "unknown")

@@ -1,0 +1,149 @@
+"""The switches, for people (`GET /`) and for programs (JSON)."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from werkzeug.exceptions import Forbidden, NotFound, UnprocessableEntity
+from werkzeug.wrappers import Response as BaseResponse
+
+from . import clock, events, wire
+from .api import render
+from .box import Sandbox, sandbox
+from .money import written
+from .texts import words
+
+bp = Blueprint("control", __name__)
+KINDS = {
+    "sessions": "checkout.session",
+    "payment_intents": "payment_intent",
+    "charges": "charge",
+    "refunds": "refund",
+    "disputes": "dispute",
+    "events": "event",
+}
+MOST = 1000
+SHOWN = 20
+
+
+@bp.before_request
+def guard() -> None:
+    """Turn away who may not touch the switches, and forms that other sites send."""
+    allowed = sandbox().control_allowed
+    if allowed and not allowed(request.environ):
+        raise Forbidden("Only the shop's owner may see and move the sandbox's switches.")
+    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Forbidden("Another site sent this form.")
+    clock.tick(sandbox().store)
+
+
+@bp.get("/")
+def page() -> str:
+    """Show the sandbox: clock, switches, sessions, events, deliveries."""
+    return render_template(
+        "control.html",
+        state=_state(sandbox(), SHOWN),
+        modes=events.MODES,
+        api_modes=wire.MODES,
+        text=words("en"),
+        money=written,
+        time=lambda moment: f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}",
+    )
+
+
+@bp.get("/control/state")
+def state() -> Response:
+    """Return everything the sandbox knows, newest first."""
+    return jsonify(_state(sandbox(), MOST))
+
+
+@bp.post("/control/clock")
+def move_clock() -> BaseResponse:
+    """Move the clock forward by `advance` seconds; do and deliver what falls due."""
+    box = sandbox()
+    clock.advance(box.store, _number("advance", clock.FARTHEST))
+    box.deliver_due()
+    with box.store.read() as tx:
+        return _done({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
+
+
+@bp.post("/control/webhooks")
+def switch_webhooks() -> BaseResponse:
+    """Choose what becomes of events raised from now on; `seconds` is the wait of `delay`."""
+    mode = _choice(events.MODES)
+    settings = {"webhooks_mode": mode, "webhooks_delay": _number("seconds", clock.FARTHEST, 60)}
+    with sandbox().store.write() as tx:
+        tx.set(settings)
+    return _done({"mode": mode})
+
+
+@bp.post("/control/api")
+def switch_api() -> BaseResponse:
+    """Choose the API's weather: `seconds` is how slow, `times` after how many calls it clears."""
+    mode = _choice(wire.MODES)
+    settings = {
+        "api_mode": mode,
+        "api_seconds": _number("seconds", wire.LONGEST_SECONDS, 30),
+        "api_times": _number("times", MOST, 0),
+    }
+    with sandbox().store.write() as tx:
+        tx.set(settings)
+    return _done({"mode": mode})
+
+
+@bp.post("/control/events/<event_id>/resend")
+def resend(event_id: str) -> BaseResponse:
+    """Deliver the event once more, at once, whatever the switch says."""
+    box = sandbox()
+    with box.store.write() as tx:
+        event = tx.get(event_id, "event")
+        if event is None:
+            raise NotFound("There is no such event.")
+        number = events.add_delivery(tx, event, "pending", tx.now)
+    box.courier.deliver_due([event_id])
+    with box.store.read() as tx:
+        rows = events.delivery_rows(tx, MOST)
+    return _done(next((row for row in rows if row["id"] == number), {}))
+
+
+def _state(box: Sandbox, limit: int) -> dict[str, Any]:
+    with box.store.read() as tx:
+        found: dict[str, Any] = {
+            name: [render(doc, request.url_root) for doc in tx.find(kind, limit=limit)]
+            for name, kind in KINDS.items()
+        }
+        found["deliveries"] = events.delivery_rows(tx, limit)
+        found["clock"] = {"now": tx.now, "offset": tx.setting("clock_offset", 0)}
+        found["webhooks"] = tx.setting("webhooks_mode", "deliver")
+        found["api"] = tx.setting("api_mode", "ok")
+    return found
+
+
+def _given() -> Mapping[str, Any]:
+    body = request.get_json(silent=True) if request.is_json else request.form
+    return body if isinstance(body, Mapping) else {}
+
+
+def _number(name: str, most: int, default: int | None = None) -> int:
+    given = str(_given().get(name, "")).strip()
+    if not given and default is not None:
+        return default
+    if not (given.isascii() and given.isdecimal() and len(given) < 12 and int(given) <= most):
+        raise UnprocessableEntity(f"{name} must be a whole number from 0 to {most}.")
+    return int(given)
+
+
+def _choice(modes: tuple[str, ...]) -> str:
+    mode = str(_given().get("mode", ""))
+    if mode not in modes:
+        raise UnprocessableEntity(f"mode must be one of {', '.join(modes)}.")
+    return mode
+
+
+def _done(result: Mapping[str, Any]) -> BaseResponse:
+    """Answer a program with the result and a browser with the page."""
+    accepts = request.accept_mimetypes
+    if accepts["application/json"] > accepts["text/html"]:
+        return jsonify(result)
+    return redirect(url_for("control.page"), 303)

@@ -1,0 +1,78 @@
+"""Lists with Stripe's cursors and filters, and `expand`."""
+
+import json
+from typing import Any
+
+from . import objects
+from .errors import ParameterError, missing
+from .store import Document, Transaction
+
+FILTERS = ("payment_intent", "charge", "status", "type", "customer", "customer_account",
+           "payment_link", "subscription", "transfer_group")  # fmt: skip
+BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+KINDS = {"pi": "payment_intent", "ch": "charge", "prod": "product"}
+
+
+def listed(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Document:
+    """Return the page that `limit`, the cursors and the filters ask for, newest first."""
+    limit = params.get("limit", 10)
+    if not 1 <= limit <= 100:
+        text = "This value must be between 1 and 100."
+        raise ParameterError(text, param="limit", code="parameter_invalid_integer")
+    conditions: list[tuple[str, object]] = [
+        (f"json_extract(doc, '$.{name}') = ?", params[name]) for name in FILTERS if name in params
+    ]
+    if "types" in params:
+        among = "json_extract(doc, '$.type') in (select value from json_each(?))"
+        conditions.append((among, json.dumps(params["types"])))
+    if email := params.get("customer_details", {}).get("email"):
+        conditions.append(("json_extract(doc, '$.customer_details.email') = ?", email))
+    created = params.get("created", {})
+    bounds = created if isinstance(created, dict) else {"gte": created, "lte": created}
+    conditions += [(f"created {BOUNDS[name]} ?", value) for name, value in bounds.items()]
+    backwards = "ending_before" in params
+    for name, sign in (("starting_after", "<"), ("ending_before", ">")):
+        if name in params:
+            conditions.append((f"seq {sign} ?", _place(tx, kind, params[name], name)))
+    found = tx.find(kind, conditions, limit=limit + 1, oldest_first=backwards)
+    data = found[:limit]
+    return objects.page(url, data[::-1] if backwards else data, has_more=len(found) > limit)
+
+
+def _place(tx: Transaction, kind: str, object_id: str, param: str) -> int:
+    seq = tx.seq(object_id)
+    if seq is None:
+        raise missing(object_id, kind, param)
+    return seq
+
+
+def expand(tx: Transaction, doc: Document, paths: list[str]) -> Document:
+    """Return the object with the ids at these paths replaced by the objects."""
+    for path in paths:
+        if not _expand(tx, doc, path.split(".")[:4]):
+            text = f"This property cannot be expanded ({path[:100]})."
+            raise ParameterError(text, param="expand")
+    return doc
+
+
+def _expand(tx: Transaction, doc: Document, steps: list[str]) -> bool:
+    name, rest = steps[0], steps[1:]
+    if doc.get("object") == "list" and name == "data" and rest:
+        return all(_expand(tx, item, rest) for item in doc["data"])
+    hidden = doc.get("_", {})
+    if name == "line_items" and "lines" in hidden:
+        url = f"/v1/checkout/sessions/{doc['id']}/line_items"
+        lines = hidden["lines"]
+        doc[name] = objects.page(url, lines[:10], has_more=len(lines) > 10)
+    elif name == "refunds" and doc.get("object") == "charge":
+        doc[name] = listed(tx, "refund", f"/v1/charges/{doc['id']}/refunds", {"charge": doc["id"]})
+    elif name == "product" and "product" in hidden:
+        doc[name] = hidden["product"]
+    elif isinstance(doc.get(name), str) and doc[name].partition("_")[0] in KINDS:
+        doc[name] = tx.get(doc[name], KINDS[doc[name].partition("_")[0]]) or doc[name]
+    elif name not in doc or (doc[name] is not None and not isinstance(doc[name], (dict, list))):
+        return False
+    inner = doc[name]
+    if not rest or inner is None:
+        return True
+    return isinstance(inner, dict) and _expand(tx, inner, rest)

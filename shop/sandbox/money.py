@@ -1,0 +1,20 @@
+"""Amounts in minor units: which are allowed and how they are written."""
+
+ZERO_DECIMAL = frozenset(
+    "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split()  # noqa: SIM905
+)
+SYMBOLS = {"jpy": "¥", "usd": "$", "eur": "€", "gbp": "£"}
+# The largest charge that Stripe takes in most currencies: eight digits.
+LARGEST = 99_999_999
+
+
+def smallest(currency: str) -> int:
+    """Return the least amount (minor units) that can be charged."""
+    return {"gbp": 30}.get(currency, 50)
+
+
+def written(amount: int, currency: str) -> str:
+    """Return the amount (minor units) for a reader, such as ¥2,000 or $12.50."""
+    text = f"{amount:,}" if currency in ZERO_DECIMAL else f"{amount / 100:,.2f}"
+    symbol = SYMBOLS.get(currency)
+    return f"{symbol}{text}" if symbol else f"{currency.upper()} {text}"

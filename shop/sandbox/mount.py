@@ -1,0 +1,99 @@
+"""The sandbox under `/sandbox` of a shop, in one process with it and without a socket between them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+from werkzeug.wsgi import ClosingIterator, get_host
+
+from . import create_sandbox
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+WEBHOOK_PATH = "/payments/webhook"
+UNHURRIED = ("/static/", "/bootstrap/", "/healthz")
+
+
+class Mount:
+    """WSGI: the shop, with a sandbox of its own at `/sandbox`.
+
+    `public_url` is where browsers find the shop; without it each request says so itself.
+    """
+
+    def __init__(
+        self,
+        shop: Application,
+        database: Path,
+        *,
+        webhook_secret: str,
+        public_url: str | None,
+        control_allowed: Callable[[Mapping[str, Any]], bool],
+        host_allowed: Callable[[str], bool],
+    ) -> None:
+        self._shop = shop
+        self._public_url = public_url
+        self._host_allowed = host_allowed
+        self._root: ContextVar[str] = ContextVar("root", default="http://127.0.0.1:5000")
+        self._sandbox = create_sandbox(
+            database,
+            webhook_secret=webhook_secret,
+            deliver=self.deliver,
+            control_allowed=control_allowed,
+        )
+        self._both = DispatcherMiddleware(shop, {"/sandbox": self._sandbox})
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer, and deliver what is due when the visitor has the answer."""
+        host = get_host(environ)
+        if not self._host_allowed(host):
+            return self._shop(environ, start_response)
+        here = f"{environ['wsgi.url_scheme']}://{host}{environ.get('SCRIPT_NAME', '')}"
+        self._root.set(self._public_url or here)
+        answer = self._both(environ, start_response)
+        if environ.get("PATH_INFO", "").startswith(UNHURRIED):
+            return answer
+        return ClosingIterator(answer, self._sandbox.extensions["sandbox"].deliver_due)
+
+    def ask(
+        self, method: str, url: str, headers: Mapping[str, str], data: Any
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Answer an API request of the shop; return body, status and headers.
+
+        Raises OSError where a socket would, when the sandbox plays a broken network.
+        """
+        parts = urlsplit(url)
+        builder = EnvironBuilder(
+            parts.path,
+            base_url=self._root.get() + "/sandbox",
+            query_string=parts.query,
+            method=method.upper(),
+            headers=dict(headers),
+            data=data,
+            environ_overrides={"shop.in_process": True},
+        )
+        return self._run(self._sandbox, builder)
+
+    def deliver(self, body: bytes, signature: str) -> int:
+        """Hand an event to the shop's webhook and return the status of its answer."""
+        builder = EnvironBuilder(
+            WEBHOOK_PATH,
+            base_url=self._root.get(),
+            method="POST",
+            headers={"Stripe-Signature": signature},
+            content_type="application/json",
+            data=body,
+        )
+        return self._run(self._shop, builder)[1]
+
+    def _run(
+        self, app: Application, builder: EnvironBuilder
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        environ = builder.get_environ()
+        builder.close()
+        chunks, status, headers = run_wsgi_app(app, environ, buffered=True)
+        return b"".join(chunks), int(status.split()[0]), headers

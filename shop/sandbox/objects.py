@@ -1,0 +1,124 @@
+"""Stripe's objects, with every key that Stripe sends; `shapes.json` holds what never varies.
+
+What the sandbox keeps for itself lives under the key "_" and is never sent.
+"""
+
+import copy
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from .cards import Card
+from .store import Document, Transaction, new_id
+
+
+@functools.cache
+def _shapes() -> dict[str, Document]:
+    path = Path(__file__).with_name("shapes.json")
+    shapes: dict[str, Document] = json.loads(path.read_text(encoding="utf-8"))
+    return shapes
+
+
+def shape(kind: str, **values: Any) -> Document:
+    """Return a copy of the kind's shape with these values filled in."""
+    return {**copy.deepcopy(_shapes()[kind]), **values}
+
+
+def new(tx: Transaction, kind: str, object_id: str, **values: Any) -> Document:
+    """Return a new object of the kind, made now."""
+    return {"id": object_id, "created": tx.now, **shape(kind, **values)}
+
+
+def public(value: Any) -> Any:
+    """Return a copy without what the sandbox keeps for itself."""
+    if isinstance(value, dict):
+        return {key: public(item) for key, item in value.items() if key != "_"}
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    return value
+
+
+def page(url: str, data: list[Document], *, has_more: bool = False) -> Document:
+    """Return a list object."""
+    return {"object": "list", "data": data, "has_more": has_more, "url": url}
+
+
+def line_item(tx: Transaction, line: dict[str, Any]) -> Document:
+    """Return a line of a session with its price and product, which are made for this sale."""
+    data, quantity = line["price_data"], line.get("quantity", 1)
+    unit, currency, about = data["unit_amount"], data["currency"].lower(), data["product_data"]
+    product = new(tx, "product", new_id("prod", 14), name=about["name"], updated=tx.now)
+    product["description"] = about.get("description")
+    price = new(tx, "price", new_id("price"), currency=currency, product=product["id"])
+    price |= {"unit_amount": unit, "unit_amount_decimal": str(unit), "_": {"product": product}}
+    item = {"id": new_id("li"), **shape("item", currency=currency, description=about["name"])}
+    amount = unit * quantity
+    item |= {"amount_subtotal": amount, "amount_total": amount, "quantity": quantity}
+    return {**item, "price": price}
+
+
+def payment_intent(tx: Transaction, session: Document) -> Document:
+    """Return an intent over the session's amount that still waits for a payment method."""
+    intent_id = new_id("pi")
+    intent = new(tx, "payment_intent", intent_id, client_secret=new_id(f"{intent_id}_secret"))
+    intent |= {"amount": session["amount_total"], "currency": session["currency"]}
+    return {**intent, "payment_method_types": session["payment_method_types"]}
+
+
+def charge(tx: Transaction, amount: int, currency: str, email: str | None) -> Document:
+    """Return a succeeded charge without its means of payment; `amount` in minor units."""
+    made = new(tx, "charge", new_id("ch"), amount=amount, amount_captured=amount)
+    made |= {"currency": currency, "payment_method": new_id("pm"), "_": {}}
+    made["billing_details"]["email"] = email
+    return made
+
+
+def card_details(card: Card, amount: int) -> Document:
+    """Return `payment_method_details` of a charge; `amount` in minor units."""
+    details = shape("card_details", **_face(card), amount_authorized=amount, network=card.brand)
+    details["overcapture"] = {"maximum_amount_capturable": amount, "status": "unavailable"}
+    if card.authenticated:
+        details["three_d_secure"] = shape("three_d_secure")
+    return {"type": "card", "card": {**details, "brand": card.brand}}
+
+
+def card_source(card: Card) -> Document:
+    """Return the card object inside a token or a legacy charge."""
+    return {"id": new_id("card"), **shape("card", **_face(card), brand=card.brand.title())}
+
+
+def _face(card: Card) -> Document:
+    return {
+        "exp_month": card.exp_month,
+        "exp_year": card.exp_year,
+        "fingerprint": f"Sandbox{card.brand[:4].title()}{card.last4}",
+        "last4": card.last4,
+    }
+
+
+def refund(tx: Transaction, charge: Document, amount: int) -> Document:
+    """Return a refund that went through; `amount` in minor units."""
+    made = new(tx, "refund", new_id("re"), amount=amount, charge=charge["id"])
+    made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
+    if charge["payment_method_details"]["type"] == "konbini":
+        made["destination_details"] = {"konbini": {}, "type": "konbini"}
+    return made
+
+
+def dispute(tx: Transaction, charge: Document) -> Document:
+    """Return a fraud dispute over the whole charge."""
+    brand = charge["payment_method_details"]["card"]["brand"]
+    network = {"brand": brand, "network": brand}
+    network |= {"case_type": "chargeback", "network_reason_code": "10.4"}
+    made = new(tx, "dispute", new_id("du"), amount=charge["amount"], charge=charge["id"])
+    made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
+    made["payment_method_details"] = {"card": network, "type": "card"}
+    made["evidence_details"]["due_by"] = tx.now + 7 * 86400
+    return made
+
+
+def token(tx: Transaction, card: Card) -> Document:
+    """Return a single-use token for the card."""
+    made = new(tx, "token", new_id("tok"), card=card_source(card))
+    return {**made, "_": {"card": card.to_dict()}}

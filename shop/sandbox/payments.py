@@ -1,0 +1,237 @@
+"""What becomes of a session once the customer sends the form."""
+
+import secrets
+
+from . import objects
+from .cards import Behaviour, Card
+from .events import emit
+from .store import Document, Transaction, new_id
+
+MINUTES = 60
+# Cards that cause trouble later do so after this many seconds of the sandbox's clock.
+LATER = 60
+NOT_AUTHENTICATED = Behaviour("payment_intent_authentication_failure")
+VOUCHER_EXPIRED = Behaviour("payment_intent_payment_attempt_expired")
+MESSAGES = {
+    "card_declined": "Your card was declined.",
+    "insufficient_funds": "Your card has insufficient funds.",
+    "expired_card": "Your card has expired.",
+    "incorrect_cvc": "Your card's security code is incorrect.",
+    "processing_error": "An error occurred while processing your card. Try again in a little bit.",
+    "payment_intent_authentication_failure": "The provided PaymentMethod has failed authentication."
+    " You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this"
+    " PaymentIntent again.",
+    "payment_intent_payment_attempt_expired": "The payment attempt failed because the voucher was"
+    " not paid in time.",
+    "test_mode_live_card": "Your card was declined. Your request was in test mode, but used a non"
+    " test card. For a list of valid test cards, visit: https://stripe.com/docs/testing.",
+}
+
+
+def message(behaviour: Behaviour) -> str:
+    """Return Stripe's own words for a decline."""
+    return MESSAGES.get(behaviour.decline_code or "") or MESSAGES[behaviour.code or "card_declined"]
+
+
+def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> Behaviour | None:
+    """Confirm an open session with a card; return why it was declined, None otherwise.
+
+    Afterwards the session is complete, or waits for the bank's question (`session["_"]["asked"]`).
+    """
+    intent = _intent(tx, session, email, "card")
+    session["_"] |= {"asked": None, "email": email}
+    if card.behaviour.authenticate and not card.authenticated:
+        session["_"]["asked"] = card.to_dict()
+        # The hosted page asks by itself; the integration has nothing to act upon.
+        intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
+        _intent_needs_action(tx, session, intent)
+        return None
+    if card.behaviour.code:
+        charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
+        _fail_intent(tx, session, intent, card.behaviour, charge["id"])
+        return card.behaviour
+    charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
+    _succeed_intent(tx, intent, charge)
+    _complete(tx, session, email, "paid")
+    return None
+
+
+def answer_bank(tx: Transaction, session: Document, *, agreed: bool) -> Behaviour | None:
+    """Take the customer's answer to the bank's question; return why it was declined, or None."""
+    card = Card.from_dict(session["_"]["asked"])
+    if agreed:
+        authenticated = Card.from_dict({**card.to_dict(), "authenticated": True})
+        return pay_by_card(tx, session, session["_"]["email"], authenticated)
+    intent = _intent(tx, session, session["_"]["email"], "card")
+    session["_"]["asked"] = None
+    _fail_intent(tx, session, intent, NOT_AUTHENTICATED, None)
+    return NOT_AUTHENTICATED
+
+
+def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: str) -> None:
+    """Complete the session unpaid, with a slip for the convenience store."""
+    intent = _intent(tx, session, email, "konbini")
+    expires_at = _voucher_end(tx.now, session["_"]["konbini"].get("expires_after_days", 3))
+    store = {
+        "confirmation_number": "11111111110",
+        "payment_code": f"{secrets.randbelow(10**11):011}",
+    }
+    stores = dict.fromkeys(("familymart", "lawson", "ministop", "seicomart"), store)
+    details = {"expires_at": expires_at, "hosted_voucher_url": voucher_url, "stores": stores}
+    intent["next_action"] = {
+        "type": "konbini_display_details",
+        "konbini_display_details": details,
+    }
+    session["_"]["slip"] = details
+    _intent_needs_action(tx, session, intent)
+    _complete(tx, session, email, "unpaid")
+    _schedule_voucher(tx, session, email, expires_at)
+
+
+def _schedule_voucher(tx: Transaction, session: Document, email: str, expires_at: int) -> None:
+    """Have the slip paid or expire, as the documented test addresses say."""
+    soon = tx.now + 3 * MINUTES
+    action, due = {
+        "succeed_immediately": ("pay_voucher", tx.now),
+        "expire_immediately": ("expire_voucher", tx.now),
+        "expire_with_delay": ("expire_voucher", soon),
+        "fill_never": ("expire_voucher", expires_at),
+    }.get(email.partition("@")[0].lower(), ("pay_voucher", soon))
+    tx.schedule(due, action, session["id"])
+
+
+def pay_voucher(tx: Transaction, session: Document) -> None:
+    """Somebody paid the slip at the counter."""
+    intent = _intent(tx, session, session["customer_details"]["email"], "konbini")
+    charge = objects.charge(
+        tx, intent["amount"], intent["currency"], session["customer_details"]["email"]
+    )
+    charge["payment_method_details"] = {
+        "type": "konbini",
+        "konbini": {"store": {"chain": "lawson"}},
+    }
+    _tie(charge, intent)
+    tx.put(charge)
+    emit(tx, "charge.succeeded", charge)
+    _succeed_intent(tx, intent, charge)
+    session["payment_status"] = "paid"
+    tx.put(session)
+    emit(tx, "checkout.session.async_payment_succeeded", session)
+
+
+def expire_voucher(tx: Transaction, session: Document) -> None:
+    """Nobody paid the slip in time; the session stays complete and unpaid."""
+    intent = _intent(tx, session, session["customer_details"]["email"], "konbini")
+    session["_"]["slip"]["late"] = True
+    _fail_intent(tx, session, intent, VOUCHER_EXPIRED, None)
+    emit(tx, "checkout.session.async_payment_failed", session)
+
+
+def charge_card(
+    tx: Transaction,
+    amount: int,
+    currency: str,
+    email: str | None,
+    card: Card,
+    intent: Document | None = None,
+    **details: object,
+) -> Document:
+    """Charge a card (minor units) and return the charge, which may have failed."""
+    charge = {**objects.charge(tx, amount, currency, email), **details}
+    charge["payment_method_details"] = objects.card_details(card, amount)
+    charge["_"] = {"later": card.behaviour.later}
+    if intent:
+        _tie(charge, intent)
+    if card.behaviour.code:
+        _fail_charge(charge, card.behaviour)
+    tx.put(charge)
+    emit(tx, "charge.failed" if card.behaviour.code else "charge.succeeded", charge)
+    if card.behaviour.later == "dispute":
+        tx.schedule(tx.now + LATER, "dispute", charge["id"])
+    return charge
+
+
+def _fail_charge(charge: Document, behaviour: Behaviour) -> None:
+    blocked = behaviour.decline_code == "fraudulent"
+    network = "not_sent_to_network" if blocked else "declined_by_network"
+    kind = "blocked" if blocked else "issuer_declined"
+    reason = behaviour.decline_code or behaviour.code
+    charge |= {"amount_captured": 0, "captured": False, "paid": False, "status": "failed"}
+    charge |= {"failure_code": behaviour.code, "failure_message": message(behaviour)}
+    charge["outcome"] |= {
+        "network_status": network,
+        "reason": reason,
+        "seller_message": "The bank did not return any further details with this decline.",
+        "type": kind,
+    }
+
+
+def _tie(charge: Document, intent: Document) -> None:
+    charge["payment_intent"] = intent["id"]
+    charge["metadata"] = intent["metadata"]
+    charge["description"] = intent["description"]
+    charge["receipt_email"] = intent["receipt_email"]
+
+
+def _intent(tx: Transaction, session: Document, email: str, method: str) -> Document:
+    """Return the session's intent; the first attempt to pay makes it."""
+    if session["payment_intent"]:
+        intent = tx.get(session["payment_intent"], "payment_intent") or {}
+    else:
+        intent = {**objects.payment_intent(tx, session), **session["_"]["intent"]}
+        intent["receipt_email"] = intent["receipt_email"] or email
+        session["payment_intent"] = intent["id"]
+    intent["payment_method"] = new_id("pm")
+    intent["payment_method_options"] = {method: {}}
+    return intent
+
+
+def _intent_needs_action(tx: Transaction, session: Document, intent: Document) -> None:
+    intent |= {"status": "requires_action", "last_payment_error": None}
+    tx.put(intent)
+    tx.put(session)
+    emit(tx, "payment_intent.requires_action", intent)
+
+
+def _fail_intent(
+    tx: Transaction, session: Document, intent: Document, why: Behaviour, charge_id: str | None
+) -> None:
+    error = {
+        "type": "card_error" if charge_id else "invalid_request_error",
+        "charge": charge_id,
+        "code": why.code,
+        "decline_code": why.decline_code,
+        "message": message(why),
+    }
+    intent["last_payment_error"] = {name: value for name, value in error.items() if value}
+    intent |= {"status": "requires_payment_method", "payment_method": None, "next_action": None}
+    intent["latest_charge"] = charge_id or intent["latest_charge"]
+    tx.put(intent)
+    tx.put(session)
+    emit(tx, "payment_intent.payment_failed", intent)
+
+
+def _succeed_intent(tx: Transaction, intent: Document, charge: Document) -> None:
+    intent |= {
+        "amount_received": intent["amount"],
+        "last_payment_error": None,
+        "latest_charge": charge["id"],
+        "next_action": None,
+        "status": "succeeded",
+    }
+    tx.put(intent)
+    emit(tx, "payment_intent.succeeded", intent)
+
+
+def _complete(tx: Transaction, session: Document, email: str, payment_status: str) -> None:
+    session["status"] = "complete"
+    session["payment_status"] = payment_status
+    session["customer_details"] = objects.shape("customer_details", email=email)
+    tx.put(session)
+    emit(tx, "checkout.session.completed", session)
+
+
+def _voucher_end(now: int, days: int) -> int:
+    """Return 23:59:59 in Japan (UTC+9, no summer time) that many days on."""
+    japan = 9 * 3600
+    return ((now + japan) // 86400 + days + 1) * 86400 - japan - 1

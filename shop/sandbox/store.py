@@ -1,0 +1,174 @@
+"""The sandbox's memory: one SQLite file that several processes may share."""
+
+import json
+import secrets
+import sqlite3
+import string
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+
+SCHEMA = """
+create table objects (
+    seq integer primary key autoincrement,
+    id text not null unique,
+    kind text not null,
+    created integer not null,
+    doc text not null
+);
+create index objects_kind on objects (kind, seq);
+create table schedule (
+    id integer primary key, due integer not null, action text not null, object text not null
+);
+create index schedule_due on schedule (due);
+create table deliveries (
+    id integer primary key autoincrement,
+    event text not null,
+    type text not null,
+    status text not null,
+    attempts integer not null default 0,
+    response_code integer,
+    error text,
+    next_attempt_at integer,
+    claimed_until real not null default 0
+);
+create index deliveries_status on deliveries (status, next_attempt_at);
+create table idempotency (
+    key text primary key,
+    fingerprint text not null,
+    request_id text not null,
+    claimed_at real not null,
+    created integer not null,
+    status integer,
+    doc text
+);
+create table settings (name text primary key, value text not null);
+"""
+ALPHABET = string.ascii_letters + string.digits
+
+
+def new_id(prefix: str, length: int = 24) -> str:
+    """Return a fresh identifier in Stripe's manner, such as `ch_3kd…`."""
+    return f"{prefix}_{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
+
+
+class Transaction:
+    """One transaction over the store. `now` is the sandbox's clock in whole seconds."""
+
+    def __init__(self, connection: sqlite3.Connection, *, delivers: bool) -> None:
+        self.execute = connection.execute
+        self.delivers = delivers
+        self.real_now = int(time.time())
+        self.now = self.real_now + int(self.setting("clock_offset", 0))
+        self.request: Document = {"id": None, "idempotency_key": None}
+        self.raised: list[str] = []
+
+    def get(self, object_id: str, kind: str) -> Document | None:
+        """Return the document, or None where there is none of that kind."""
+        row = self.execute(
+            "select doc from objects where id = ? and kind = ?", (object_id, kind)
+        ).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def put(self, doc: Document) -> Document:
+        """Store the document, new or changed, and return it."""
+        self.execute(
+            "insert into objects (id, kind, created, doc) values (?, ?, ?, ?)"
+            " on conflict (id) do update set doc = excluded.doc",
+            (doc["id"], doc["object"], doc["created"], json.dumps(doc)),
+        )
+        return doc
+
+    def find(
+        self,
+        kind: str,
+        conditions: Sequence[tuple[str, object]] = (),
+        *,
+        limit: int,
+        oldest_first: bool = False,
+    ) -> list[Document]:
+        """Return up to `limit` documents, newest first. Conditions are (SQL, value) pairs."""
+        where = " and ".join(["kind = ?", *(sql for sql, _ in conditions)])
+        order = "asc" if oldest_first else "desc"
+        rows = self.execute(
+            f"select doc from objects where {where} order by seq {order} limit ?",  # noqa: S608
+            (kind, *(value for _, value in conditions), limit),
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    def seq(self, object_id: str) -> int | None:
+        """Return the object's place in the order of creation, or None where it is unknown."""
+        row = self.execute("select seq from objects where id = ?", (object_id,)).fetchone()
+        return row[0] if row else None
+
+    def setting(self, name: str, default: Any) -> Any:
+        """Return a stored setting, or the default."""
+        row = self.execute("select value from settings where name = ?", (name,)).fetchone()
+        return json.loads(row[0]) if row else default
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        """Store settings."""
+        for name, value in settings.items():
+            self.execute(
+                "insert into settings values (?, ?) on conflict do update set value = ?",
+                (name, json.dumps(value), json.dumps(value)),
+            )
+
+    def schedule(self, due: int, action: str, object_id: str) -> None:
+        """Have the action done to the object when the sandbox's clock passes `due`."""
+        self.execute(
+            "insert into schedule (due, action, object) values (?, ?, ?)",
+            (due, action, object_id),
+        )
+
+
+class Store:
+    """Opens transactions; touches no file before the first one."""
+
+    def __init__(self, database: Path | str, *, delivers: bool) -> None:
+        self._path = Path(database)
+        self._delivers = delivers
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Yield a transaction that only reads."""
+        with self._transaction("begin") as transaction:
+            yield transaction
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Yield a transaction that may write; commits at the end, rolls back on an exception."""
+        with self._transaction("begin immediate") as transaction:
+            yield transaction
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        with closing(self._connect()) as connection:
+            connection.execute(begin)
+            try:
+                yield Transaction(connection, delivers=self._delivers)
+            except BaseException:
+                connection.execute("rollback")
+                raise
+            connection.execute("commit")
+
+    def _connect(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        if not _version(connection):
+            # Two processes may get here at once: the second waits, looks again and finds it done.
+            connection.execute("begin immediate")
+            if not _version(connection):
+                for statement in SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute("pragma user_version = 1")
+            connection.execute("commit")
+        return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("pragma user_version").fetchone()[0])

@@ -1,0 +1,113 @@
+"""What Stripe takes and refuses beyond the types: lengths, ranges, what must be there."""
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from .contract import absent
+from .errors import ParameterError, missing
+from .money import LARGEST, smallest
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+def metadata(given: Any, param: str) -> dict[str, str]:
+    """Return metadata within Stripe's limits: 50 pairs, keys of 40 and values of 500 characters."""
+    pairs: dict[str, str] = given or {}
+    if len(pairs) > 50:
+        raise ParameterError("You can have up to 50 keys in metadata.", param=param)
+    for key, value in pairs.items():
+        if len(key) > 40:
+            text = f"Metadata keys can have up to 40 characters: {key[:60]}…"
+            raise ParameterError(text, param=param)
+        if len(value) > 500:
+            text = f"Metadata values can have up to 500 characters, but you passed in {len(value)}."
+            raise ParameterError(text, param=f"{param}[{key}]")
+    return pairs
+
+
+def check_terms(params: dict[str, Any]) -> None:
+    """Refuse what Stripe would, and what the sandbox would otherwise silently ignore."""
+    if "mode" not in params:
+        raise absent("mode")
+    if params["mode"] != "payment" or params.get("ui_mode", "hosted_page") != "hosted_page":
+        text = "The sandbox knows sessions with mode=payment and ui_mode=hosted_page only."
+        raise ParameterError(text, param="mode" if params["mode"] != "payment" else "ui_mode")
+    for name in ("customer", "customer_account"):
+        if params.get(name):
+            raise missing(params[name], "customer", name)
+    if params.get("payment_intent_data", {}).get("capture_method", "automatic") == "manual":
+        param = "payment_intent_data[capture_method]"
+        raise ParameterError("The sandbox captures at once, never by hand.", param=param)
+    if params.get("discounts"):
+        raise ParameterError("The sandbox knows no discounts.", param="discounts")
+    if "success_url" not in params:
+        raise absent("success_url")
+    for name in ("success_url", "cancel_url"):
+        if name in params and not _is_url(params[name]):
+            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
+    if len(params.get("client_reference_id", "")) > 200:
+        text = "Invalid string: can have up to 200 characters"
+        raise ParameterError(text, param="client_reference_id")
+    email = params.get("customer_email")
+    if email is not None and not is_email(email):
+        text = f"Invalid email address: {email[:100]}"
+        raise ParameterError(text, param="customer_email", code="email_invalid")
+    if not params.get("line_items"):
+        raise absent("line_items")
+    if len(params["line_items"]) > 100:
+        raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
+
+
+def is_email(text: str) -> bool:
+    """Return whether the text looks like an address that a mail could reach."""
+    name, at, domain = text.rpartition("@")
+    return bool(at and name and "." in domain.strip(".") and len(text) <= 254) and not (
+        set(" \t\r\n,;<>\0") & set(text) or "@" in name
+    )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    host = parts.netloc.rpartition("@")[2]
+    return parts.scheme in ("http", "https") and bool(HOST.fullmatch(host)) and text.isprintable()
+
+
+def check_line(line: dict[str, Any], param: str) -> None:
+    """Raise where a line has no price of its own, or one that cannot be."""
+    if "price" in line:
+        raise missing(line["price"], "price", f"{param}[price]")
+    if "price_data" not in line:
+        raise absent(f"{param}[price_data]")
+    data = line["price_data"]
+    for name in ("product_data", "unit_amount"):
+        if name not in data:
+            raise absent(f"{param}[price_data][{name}]")
+    _at_least(0, data["unit_amount"], f"{param}[price_data][unit_amount]")
+    _at_least(1, line.get("quantity", 1), f"{param}[quantity]")
+    if not data["product_data"]["name"]:
+        param = f"{param}[price_data][product_data][name]"
+        text = f"You passed an empty string for '{param}'."
+        raise ParameterError(text, param=param, code="parameter_invalid_empty")
+
+
+def _at_least(least: int, number: int, param: str) -> None:
+    if number < least:
+        text = f"This value must be greater than or equal to {least}."
+        raise ParameterError(text, param=param, code="parameter_invalid_integer")
+
+
+def check_amount(amount: int, currency: str, param: str) -> None:
+    """Raise where the amount (minor units) is below or above what Stripe takes."""
+    if not (len(currency) == 3 and currency.isascii() and currency.isalpha()):
+        text = f"Invalid currency: {currency[:20]}."
+        raise ParameterError(text, param="currency")
+    if amount < smallest(currency):
+        text = f"The amount must add up to at least {smallest(currency)} ({currency}, minor units)."
+        raise ParameterError(text, param=param, code="amount_too_small")
+    if amount > LARGEST:
+        text = f"The amount must be no more than {LARGEST} ({currency}, minor units)."
+        raise ParameterError(text, param=param, code="amount_too_large")

@@ -1,0 +1,224 @@
+"""Headers, hosts, cookies, proxies, and which forms are ours. The facts: DESIGN §6."""
+
+import logging
+import re
+import sys
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from flask import Flask, Response, abort, current_app, g, has_request_context, request
+from flask.sessions import SecureCookieSessionInterface
+from flask.typing import ResponseReturnValue
+from flask.wrappers import Request
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import IntegerConverter
+
+from shop.config import is_loopback
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
+
+
+class FormProtection(CSRFProtect):  # type: ignore[misc]
+    """Flask-WTF's token, and beside it what the browser itself says of where a form came from."""
+
+    def protect(self, apply_exemptions: bool = False) -> None:
+        """Raise CSRFError unless the form is ours."""
+        super().protect(apply_exemptions)
+        if g.get("csrf_valid") and not is_same_origin():
+            raise CSRFError(_("The form came from another site."))
+
+
+class RowIdConverter(IntegerConverter):
+    """An id in an address: no larger than the databases count, so that others are plain 404s."""
+
+    regex = r"[0-9]{1,19}"
+
+    def __init__(self, map: Any) -> None:  # noqa: A002 — werkzeug's name
+        super().__init__(map, max=2**63 - 1)
+
+
+class SessionCookie(SecureCookieSessionInterface):
+    """Flask's signed cookie, named and bound as tightly as the shop's address allows."""
+
+    def get_cookie_path(self, app: Flask) -> str:
+        """Return the folder that the shop is mounted at."""
+        return (request.script_root or "") + "/"
+
+    def get_cookie_name(self, app: Flask) -> str:
+        """Return the name, with the prefix that makes browsers enforce Secure and the path."""
+        if not app.config["SESSION_COOKIE_SECURE"]:
+            return "session"
+        return "__Secure-session" if request.script_root else "__Host-session"
+
+
+class RedactingFormatter(logging.Formatter):
+    """Keeps keys and tokens out of the log, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line with every secret cut to its kind."""
+        return SECRETS.sub(r"\1_[hidden]", super().format(record))
+
+
+def init_logging(app: Flask) -> None:
+    """Send the log to stderr, with secrets redacted."""
+    from flask.logging import default_handler
+
+    formatter = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    default_handler.setFormatter(formatter)
+    app.logger.setLevel(logging.INFO)
+    # The SDK prints what is posted, card tokens too, when somebody asks it to be talkative.
+    stripe_logger = logging.getLogger("stripe")
+    stripe_logger.propagate = False
+    if not stripe_logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(formatter)
+        stripe_logger.addHandler(handler)
+
+
+def init_security(app: Flask) -> None:
+    """Set up proxy, cookies, host and origin checks, and the headers of every answer."""
+    if app.config["SHOP_PROXY"]:
+        trusted = {"x_for": 0, "x_proto": 0} | app.config["SHOP_PROXY"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
+    app.url_map.converters["row"] = RowIdConverter
+    app.session_interface = SessionCookie()
+    app.config.update(
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=(app.config["SHOP_PUBLIC_URL"] or "").startswith("https://"),
+        MAX_CONTENT_LENGTH=1024 * 1024,
+        WTF_CSRF_TIME_LIMIT=None,
+        # Privacy tools cut the Referer; is_same_origin() asks what browsers cannot be made to cut.
+        WTF_CSRF_SSL_STRICT=False,
+    )
+    app.config["CONTENT_SECURITY_POLICY"] = _content_security_policy(app.config)
+    app.before_request(_check_host)
+    app.before_request(_check_body)
+    app.after_request(_add_headers)
+
+
+def external_url(endpoint: str, **values: Any) -> str:
+    """Return the full address of a page for Stripe and for mails, under the public URL alone.
+
+    Where none is set (then the shop answers loopback names only) the request says it.
+    """
+    base = current_app.config["SHOP_PUBLIC_URL"]
+    if base is None:
+        base = request.url_root if has_request_context() else "http://127.0.0.1:5000"
+    parts = urlsplit(base)
+    adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
+    return adapter.build(endpoint, values, force_external=True)
+
+
+def is_allowed_host(host: str, public_url: str | None) -> bool:
+    """Tell whether the shop answers at `host`: its public address alone, or any loopback name."""
+    try:
+        if public_url is None:
+            return is_loopback(f"http://{host}")
+        own = urlsplit(public_url)
+    except ValueError:
+        return False
+    default = {"http": 80, "https": 443}[own.scheme]
+    name = f"[{own.hostname}]" if ":" in (own.hostname or "") else own.hostname
+    port = own.port or default
+    return host.lower() in ({f"{name}:{port}"} | ({str(name)} if port == default else set()))
+
+
+def is_same_origin() -> bool:
+    """Tell whether an unsafe request comes from one of the shop's own pages, as browsers say it."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or origin in _own_origins()
+
+
+def sent_broken_text() -> bool:
+    """Tell whether the form's bytes were no UTF-8, a lone surrogate for example.
+
+    Werkzeug mends such bytes while it reads the form, so nothing behind it can tell any more.
+    """
+    return bool(g.get("broken_text", False))
+
+
+def _own_origins() -> set[str]:
+    public = current_app.config["SHOP_PUBLIC_URL"]
+    own = urlsplit(public or request.host_url)
+    return {f"{own.scheme}://{own.netloc}".lower()}
+
+
+def _check_host() -> ResponseReturnValue | None:
+    """Refuse a forged Host before any address is built from it."""
+    if request.endpoint == "healthz":
+        return None
+    if is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
+        return None
+    return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
+
+
+def _check_body() -> None:
+    if request.method in SAFE_METHODS:
+        return
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        g.broken_text = _is_broken(request)
+
+
+def _is_broken(request: Request) -> bool:
+    try:
+        body = request.get_data()
+    except RequestEntityTooLarge:
+        abort(413)
+    if request.mimetype != "multipart/form-data":
+        body = unquote_to_bytes(body)
+    elif b"filename=" in body:
+        return False
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _content_security_policy(config: Any) -> str:
+    # Browsers check the redirect that follows a form against form-action too.
+    base = config["STRIPE_API_BASE"]
+    payment = ["https://checkout.stripe.com", *config["STRIPE_CHECKOUT_ORIGINS"]]
+    if base:
+        payment.append("{0.scheme}://{0.netloc}".format(urlsplit(base)))
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' data:",
+            "font-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "object-src 'none'",
+            f"form-action 'self' {' '.join(payment)}",
+            "frame-ancestors 'none'",
+        )
+    )
+
+
+def _add_headers(response: Response) -> Response:
+    headers = {
+        "Content-Security-Policy": current_app.config["CONTENT_SECURITY_POLICY"],
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    }
+    if current_app.config["SESSION_COOKIE_SECURE"]:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    for name, value in headers.items():
+        response.headers.setdefault(name, value)
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+    return response

@@ -1,0 +1,148 @@
+"""The shops that the tests use. Each test has its own, with its own database."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.serving import make_server
+
+from shop import create_app
+from shop.demo import fill
+from shop.migrations import upgrade
+from shop.sandbox import create_sandbox
+from shop.sandbox.events import http_deliver
+from tests.actors import Browser, Buyer, Switches
+
+SECRET = "for tests only, 32 characters or more"
+WEBHOOK_SECRET = "whsec_for_tests_only"
+
+
+@pytest.fixture(scope="session")
+def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema and the sample goods, to be copied."""
+    folder = tmp_path_factory.mktemp("filled")
+    app = create_app({"SECRET_KEY": SECRET, "SHOP_DATA_DIR": folder})
+    with app.app_context():
+        upgrade()
+        fill()
+    return folder / "shop.sqlite3"
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, filled_database: Path) -> Callable[..., Flask]:
+    """Return a function that makes a shop over this test's database, with these settings."""
+    shutil.copy(filled_database, tmp_path / "shop.sqlite3")
+
+    def make(**settings: Any) -> Flask:
+        given = {"SECRET_KEY": SECRET, "SHOP_DATA_DIR": tmp_path, "TESTING": True}
+        app = create_app(given | settings)
+        # A view that breaks is a 500 page here too, as the visitor would see it.
+        app.config["PROPAGATE_EXCEPTIONS"] = False
+        return app
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """A shop in sandbox mode."""
+    return make_app(SHOP_OWNER_EMAIL="owner@shop.example")
+
+
+@pytest.fixture
+def browser(app: Flask) -> Browser:
+    """A visitor of that shop."""
+    return Browser(app)
+
+
+@dataclass
+class Till:
+    """A shop whose payments go over one of the two transports, and what a test does with it."""
+
+    app: Flask
+    sandbox: Switches
+    base: str
+    in_process: bool
+
+    def buyer(self) -> Buyer:
+        """Return a new visitor."""
+        return Buyer(self.app if self.in_process else None, self.base)
+
+    def mails(self) -> list[dict[str, Any]]:
+        """Return the outbox."""
+        from shop.mail import list_mails
+
+        with self.app.app_context():
+            return list_mails()
+
+    def stock(self, slug: str) -> int | None:
+        """Return how many of a product can still be sold."""
+        from shop.catalog.shelf import get_product
+
+        with self.app.app_context():
+            return get_product(slug).stock
+
+    def orders(self) -> list[dict[str, Any]]:
+        """Return all orders as their JSON."""
+        from shop.extensions import db
+        from shop.payments.models import Order
+        from shop.payments.service import summary
+
+        with self.app.app_context():
+            return [summary(order) for order in db.session.query(Order).order_by(Order.id)]
+
+
+@pytest.fixture(params=["mounted", "standalone"])
+def till(
+    request: pytest.FixtureRequest, make_app: Callable[..., Flask], tmp_path: Path
+) -> Iterator[Till]:
+    """A shop with the sandbox inside it, and one that reaches the sandbox over sockets."""
+    settings = {"SHOP_OWNER_EMAIL": "owner@shop.example"}
+    if request.param == "mounted":
+        app = make_app(**settings)
+        base = "http://127.0.0.1:5000"
+        yield Till(app, Switches(Browser(app), f"{base}/sandbox"), base, in_process=True)
+        return
+    with Served() as sandbox_server, Served() as shop_server:
+        app = make_app(
+            STRIPE_SECRET_KEY="sk_test_standalone",
+            STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
+            STRIPE_API_BASE=sandbox_server.base,
+            **settings,
+        )
+        sandbox_server.app = create_sandbox(
+            tmp_path / "sandbox.sqlite3",
+            webhook_secret=WEBHOOK_SECRET,
+            deliver=http_deliver(f"{shop_server.base}/payments/webhook"),
+        )
+        shop_server.app = app
+        switches = Switches(Browser(base=sandbox_server.base), sandbox_server.base)
+        yield Till(app, switches, shop_server.base, in_process=False)
+
+
+class Served:
+    """A WSGI app on a free port of this machine; the app is given once the port is known."""
+
+    app: Any = None
+
+    def __init__(self) -> None:
+        self._server = make_server("127.0.0.1", 0, self._call, threaded=True)
+        self.base = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _call(self, environ: dict[str, Any], start_response: Any) -> Any:
+        return self.app(environ, start_response)

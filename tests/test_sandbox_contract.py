@@ -1,0 +1,262 @@
+"""What the sandbox answers fits the SDK's own types and has the keys of Stripe's examples."""
+
+import json
+import types
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import stripe
+from pydantic import AfterValidator, TypeAdapter
+from stripe._stripe_object import StripeObject, UntypedStripeObject
+
+from tests.sandbox_helpers import TERMS, Bench
+
+KEY_SETS = json.loads((Path(__file__).parent / "data" / "stripe_key_sets.json").read_text())
+CLASSES: dict[str, type[StripeObject]] = {
+    "card": stripe.Card,
+    "charge": stripe.Charge,
+    "checkout.session": stripe.checkout.Session,
+    "dispute": stripe.Dispute,
+    "event": stripe.Event,
+    "item": stripe.LineItem,
+    "payment_intent": stripe.PaymentIntent,
+    "price": stripe.Price,
+    "product": stripe.Product,
+    "refund": stripe.Refund,
+    "token": stripe.Token,
+}
+
+
+class SdkNames(dict[str, Any]):
+    """The names that the SDK imports for type checkers only."""
+
+    def __missing__(self, name: str) -> Any:
+        found = getattr(stripe, name.removesuffix("Resource"), None)
+        if not isinstance(found, type):
+            raise KeyError(name)
+        return found
+
+
+@cache
+def fields(cls: type[StripeObject]) -> dict[str, tuple[bool, TypeAdapter[Any]]]:
+    """Return a class's fields: whether each must be there, and what it may hold."""
+    hints = get_type_hints(cls, localns=SdkNames())
+    return {
+        name: (type(None) not in get_args(hint), TypeAdapter(wire(hint)))
+        for name, hint in hints.items()
+        if not name.startswith("_") and get_origin(hint) is not ClassVar
+    }
+
+
+def wire(hint: Any) -> Any:
+    """Return the type that a hint stands for in JSON, closed where the SDK leaves it open."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        closed = any(get_origin(arg) is Literal for arg in args)
+        return Union[tuple(wire(arg) for arg in args if not (closed and arg is str))]
+    if origin is list:
+        return list[wire(args[0])]  # type: ignore[misc]
+    if origin is UntypedStripeObject:
+        return dict[str, wire(args[0])]  # type: ignore[misc]
+    if origin is stripe.ListObject:
+        return Annotated[dict[str, Any], AfterValidator(partial(fits_list, args[0]))]
+    if isinstance(hint, type) and issubclass(hint, StripeObject):
+        return Annotated[dict[str, Any], AfterValidator(partial(fits, hint))]
+    return str if hint is Decimal else hint
+
+
+def fits(cls: type[StripeObject], doc: dict[str, Any]) -> dict[str, Any]:
+    """Return the object; raises ValueError where it does not fit the SDK's class."""
+    known = fields(cls)
+    unknown = doc.keys() - known.keys() - {"object"} if known else set()
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no {sorted(unknown)}")
+    for name, (required, adapter) in known.items():
+        if name in doc:
+            adapter.validate_python(doc[name], strict=True)
+        elif required:
+            raise ValueError(f"{cls.__name__} needs {name}")
+    return doc
+
+
+def fits_list(cls: type[StripeObject], doc: dict[str, Any]) -> dict[str, Any]:
+    if doc["object"] != "list" or not isinstance(doc["has_more"], bool) or not doc["url"]:
+        raise ValueError("not a list object")
+    for item in doc["data"]:
+        fits(cls, item)
+    return doc
+
+
+def lacking(keys: dict[str, Any], doc: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the keys of Stripe's example that the object does not have."""
+    for key, inner in keys.items():
+        if key not in doc:
+            yield f"{path}{key}"
+        elif isinstance(inner, dict) and isinstance(doc[key], dict):
+            yield from lacking(inner, doc[key], f"{path}{key}.")
+
+
+def check(doc: dict[str, Any]) -> None:
+    if doc["object"] == "list":
+        for item in doc["data"]:
+            check(item)
+        return
+    fits(CLASSES[doc["object"]], doc)
+    assert list(lacking(KEY_SETS.get(doc["object"], {}), doc)) == []
+    if doc["object"] == "event":
+        check(doc["data"]["object"])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_the_checker_itself_sees_faults(bench: Bench) -> None:
+    session = bench.create()
+    check(session)
+    for fault in ({"amount_total": "4000"}, {"status": "shut"}, {"news": 1}, {"metadata": {"a": 1}}):
+        with pytest.raises(ValueError, match=r"."):
+            fits(stripe.checkout.Session, {**session, **fault})
+    del session["created"]
+    with pytest.raises(ValueError, match="created"):
+        fits(stripe.checkout.Session, session)
+
+
+def live_through_everything(bench: Bench) -> None:
+    """Have every kind of object in every state that the sandbox knows."""
+    bench.create()
+    shipped = bench.create(
+        customer_email="hanako@example.com",
+        shipping_options=[
+            {
+                "shipping_rate_data": {
+                    "display_name": "Post",
+                    "type": "fixed_amount",
+                    "fixed_amount": {"amount": 500, "currency": "jpy"},
+                }
+            }
+        ],
+    )
+    assert shipped["amount_total"] == 4500
+    bench.api("POST", f"/checkout/sessions/{shipped['id']}/expire")
+    for number in ("4000000000000002", "4242424242424242"):
+        bench.pay(shipped := bench.create(), number)
+    for number in ("4000000000003220", "4000008260003178"):
+        asked = bench.create()
+        bench.pay(asked, number)
+        bench.http.post(f"/checkout/{asked['id']}/challenge", data={"result": "complete"})
+    bench.pay(refused := bench.create(), "4000000000003220")
+    bench.http.post(f"/checkout/{refused['id']}/challenge", data={"result": "fail"})
+    bench.pay(bench.create(), "4000000000000259")
+    for number in ("4000000000005126", "4000000000007726", "4242424242424242"):
+        bench.pay(paid := bench.create(), number)
+        intent = bench.session(paid)["payment_intent"]
+        bench.api("POST", "/refunds", {"payment_intent": intent, "amount": 100})
+    for name in ("succeed_immediately", "expire_immediately", "any"):
+        bench.pay(bench.create(), method="konbini", email=f"{name}@example.com")
+    token = bench.api(
+        "POST", "/tokens", {"card": {"number": "4242424242424242", "exp_month": "1", "exp_year": "39"}}
+    ).json
+    for source in (token["id"], "tok_visa_chargeDeclined"):
+        bench.api("POST", "/charges", {"amount": 500, "currency": "jpy", "source": source})
+    bench.control("clock", advance=3600)
+    slip = next(c for c in bench.state()["charges"] if "konbini" in c["payment_method_details"])
+    bench.api("POST", "/refunds", {"charge": slip["id"]})
+    check(bench.get(f"/tokens/{token['id']}"))
+
+
+def test_everything_fits(bench: Bench) -> None:
+    live_through_everything(bench)
+    for kind in ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes", "events"):
+        page = bench.get(f"/{kind}", limit=100)
+        assert page["data"]
+        assert page["url"] == f"/v1/{kind}"
+        check(page)
+        check(bench.get(f"/{kind}/{page['data'][0]['id']}"))
+    for event in bench.receiver.events:
+        check(event)
+    state = bench.state()
+    for kind in ("sessions", "payment_intents", "charges", "refunds", "disputes", "events"):
+        for doc in state[kind]:
+            check(doc)
+
+
+def test_expanded_answers_fit(bench: Bench) -> None:
+    paid = bench.create()
+    bench.pay(paid)
+    session = bench.session(paid, "line_items.data.price.product", "payment_intent.latest_charge")
+    check(session)
+    line = session["line_items"]["data"][0]
+    assert line["price"]["product"]["name"] == "T-shirt"
+    check(line["price"]["product"])
+    charge = session["payment_intent"]["latest_charge"]
+    check(charge)
+    assert "refunds" in bench.get(f"/charges/{charge['id']}", expand=["refunds"])
+
+
+@pytest.mark.parametrize(
+    ("change", "param", "code"),
+    [
+        ({"payment_method_types": ["card"]}, "payment_method_types", "parameter_unknown"),
+        ({"metdata": {"a": "b"}}, "metdata", "parameter_unknown"),
+        ({"line_items": [{"prize": 1}]}, "line_items[0][prize]", "parameter_unknown"),
+        ({"ui_mode": "hosted"}, "ui_mode", None),
+        ({"ui_mode": "elements"}, "ui_mode", None),
+        ({"mode": "subscription"}, "mode", None),
+        ({"mode": None}, "mode", "parameter_missing"),
+        ({"success_url": None}, "success_url", "parameter_missing"),
+        ({"success_url": "javascript:alert(1)"}, "success_url", "url_invalid"),
+        ({"cancel_url": "https://shop.test/\r\nX: 1"}, "cancel_url", "url_invalid"),
+        ({"line_items": None}, "line_items", "parameter_missing"),
+        ({"line_items": [{"price": "price_1"}]}, "line_items[0][price]", "resource_missing"),
+        ({"customer": "cus_1"}, "customer", "resource_missing"),
+        ({"customer_email": "nobody"}, "customer_email", "email_invalid"),
+        ({"expires_at": 1}, "expires_at", None),
+        ({"expires_at": "soon"}, "expires_at", "parameter_invalid_integer"),
+        ({"metadata": {"k" * 41: "v"}}, "metadata", None),
+        ({"metadata": {"k": "v" * 501}}, "metadata[k]", None),
+        ({"metadata": {str(n): "v" for n in range(51)}}, "metadata", None),
+        ({"metadata": "text"}, "metadata", None),
+        ({"client_reference_id": "x" * 201}, "client_reference_id", None),
+        ({"payment_intent_data": {"capture_method": "manual"}},
+         "payment_intent_data[capture_method]", None),
+        ({"allowed_payment_method_types": ["paypay"]}, "allowed_payment_method_types", None),
+    ],
+)  # fmt: skip
+def test_what_stripe_refuses(
+    bench: Bench, change: dict[str, Any], param: str, code: str | None
+) -> None:
+    answer = bench.api("POST", "/checkout/sessions", {**TERMS, **change})
+    error = answer.json["error"]
+    assert answer.status_code == (404 if code == "resource_missing" else 400)
+    assert error["type"] == "invalid_request_error"
+    assert (error["param"], error.get("code")) == (param, code)
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("currency", "unit_amount", "quantity", "code"),
+    [
+        ("jpy", 49, 1, "amount_too_small"),
+        ("jpy", 50, 1, None),
+        ("jpy", 0, 1, "amount_too_small"),
+        ("usd", 49, 1, "amount_too_small"),
+        ("usd", 25, 2, None),
+        ("jpy", 99_999_999, 2, "amount_too_large"),
+        ("jpy", -5, 1, "parameter_invalid_integer"),
+        ("jpy", 500, 0, "parameter_invalid_integer"),
+        ("jpy", "9.5", 1, "parameter_invalid_integer"),
+    ],
+)
+def test_amounts(
+    bench: Bench, currency: str, unit_amount: Any, quantity: int, code: str | None
+) -> None:
+    data = {"currency": currency, "unit_amount": unit_amount, "product_data": {"name": "Mug"}}
+    lines = [{"quantity": quantity, "price_data": data}]
+    answer = bench.api("POST", "/checkout/sessions", {**TERMS, "line_items": lines})
+    assert answer.json.get("error", {}).get("code") == code
