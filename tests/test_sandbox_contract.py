@@ -57,7 +57,8 @@ def wire(hint: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         closed = any(get_origin(arg) is Literal for arg in args)
-        return Union[tuple(wire(arg) for arg in args if not (closed and arg is str))]
+        kept = tuple(wire(arg) for arg in args if not (closed and arg is str))
+        return Union[kept]  # noqa: UP007
     if origin is list:
         return list[wire(args[0])]  # type: ignore[misc]
     if origin is UntypedStripeObject:
@@ -92,11 +93,13 @@ def fits_list(cls: type[StripeObject], doc: dict[str, Any]) -> dict[str, Any]:
 
 
 def lacking(keys: dict[str, Any], doc: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield the keys of Stripe's example that the object does not have."""
+    """Yield the keys of Stripe's example (a card's) that the object does not have."""
     for key, inner in keys.items():
         if key not in doc:
             yield f"{path}{key}"
         elif isinstance(inner, dict) and isinstance(doc[key], dict):
+            if key.endswith("_details") and doc[key].get("type", "card") != "card":
+                continue
             yield from lacking(inner, doc[key], f"{path}{key}.")
 
 
@@ -119,7 +122,12 @@ def bench(tmp_path: Path) -> Bench:
 def test_the_checker_itself_sees_faults(bench: Bench) -> None:
     session = bench.create()
     check(session)
-    for fault in ({"amount_total": "4000"}, {"status": "shut"}, {"news": 1}, {"metadata": {"a": 1}}):
+    for fault in (
+        {"amount_total": "4000"},
+        {"status": "shut"},
+        {"news": 1},
+        {"metadata": {"a": 1}},
+    ):
         with pytest.raises(ValueError, match=r"."):
             fits(stripe.checkout.Session, {**session, **fault})
     del session["created"]
@@ -160,7 +168,9 @@ def live_through_everything(bench: Bench) -> None:
     for name in ("succeed_immediately", "expire_immediately", "any"):
         bench.pay(bench.create(), method="konbini", email=f"{name}@example.com")
     token = bench.api(
-        "POST", "/tokens", {"card": {"number": "4242424242424242", "exp_month": "1", "exp_year": "39"}}
+        "POST",
+        "/tokens",
+        {"card": {"number": "4242424242424242", "exp_month": "1", "exp_year": "39"}},
     ).json
     for source in (token["id"], "tok_visa_chargeDeclined"):
         bench.api("POST", "/charges", {"amount": 500, "currency": "jpy", "source": source})
@@ -172,7 +182,14 @@ def live_through_everything(bench: Bench) -> None:
 
 def test_everything_fits(bench: Bench) -> None:
     live_through_everything(bench)
-    for kind in ("checkout/sessions", "payment_intents", "charges", "refunds", "disputes", "events"):
+    for kind in (
+        "checkout/sessions",
+        "payment_intents",
+        "charges",
+        "refunds",
+        "disputes",
+        "events",
+    ):
         page = bench.get(f"/{kind}", limit=100)
         assert page["data"]
         assert page["url"] == f"/v1/{kind}"

@@ -149,6 +149,8 @@ def settle(session_id: str) -> Order:
     attempt = find_attempt(session_id)
     if attempt is None:
         raise OrderMissing(_no_order())
+    if attempt.outcome == "paid":
+        return db.session.get_one(Order, attempt.order_id)
     return _settle(attempt, session_id, None)
 
 

@@ -203,7 +203,7 @@ def open_dispute(tx: Transaction, charge: Document) -> None:
 def retriever(kind: str, param: str = "id") -> Any:
     """Return an operation that returns one object of the kind or raises 404."""
 
-    def retrieve(tx: Transaction, params: dict[str, Any], object_id: str) -> Document:  # noqa: ARG001
+    def retrieve(tx: Transaction, params: dict[str, Any], object_id: str) -> Document:
         doc = tx.get(object_id, kind)
         if doc is None:
             raise missing(object_id, kind, param)

@@ -1,8 +1,6 @@
 """Amounts in minor units: which are allowed and how they are written."""
 
-ZERO_DECIMAL = frozenset(
-    "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split()  # noqa: SIM905
-)
+ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 SYMBOLS = {"jpy": "¥", "usd": "$", "eur": "€", "gbp": "£"}
 # The largest charge that Stripe takes in most currencies: eight digits.
 LARGEST = 99_999_999

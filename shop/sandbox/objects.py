@@ -102,7 +102,8 @@ def refund(tx: Transaction, charge: Document, amount: int) -> Document:
     made = new(tx, "refund", new_id("re"), amount=amount, charge=charge["id"])
     made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
     if charge["payment_method_details"]["type"] == "konbini":
-        made["destination_details"] = {"konbini": {}, "type": "konbini"}
+        transfer = {"reference": None, "reference_status": "pending"}
+        made["destination_details"] = {"jp_bank_transfer": transfer, "type": "jp_bank_transfer"}
     return made
 
 

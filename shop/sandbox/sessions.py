@@ -44,7 +44,7 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     return tx.put(session)
 
 
-def retrieve(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:  # noqa: ARG001
+def retrieve(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:
     """Return the session; raises 404 where there is none."""
     session = tx.get(session_id, "checkout.session")
     if session is None:
@@ -69,7 +69,7 @@ def line_items(tx: Transaction, params: dict[str, Any], session_id: str) -> Docu
     return objects.page(url, lines[start : start + limit], has_more=len(lines) > start + limit)
 
 
-def expire(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:  # noqa: ARG001
+def expire(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:
     """Expire an open session and return it; raises 400 where it is not open."""
     session = retrieve(tx, {}, session_id)
     if session["status"] != "open":

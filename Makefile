@@ -1,0 +1,52 @@
+# `make` lists what can be done. `make run` and `make test` need nothing but Python 3.11 or newer.
+
+PYTHON ?= python3
+PORT ?= 5000
+BIN := .venv/bin
+EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format requirements check-requirements clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127.0.0.1:5000
+	$(BIN)/flask shop init
+	$(BIN)/flask shop demo
+	$(BIN)/flask run --port $(PORT)
+
+test: $(BIN)/.dev ## set up what is missing, then run the whole suite
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(BIN)/.dev ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(BIN)/.dev ## bring the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+requirements: $(BIN)/.dev ## pin what pyproject.toml asks for (UPGRADE=--upgrade for newer versions)
+	$(EXPORT) $(UPGRADE) -o requirements.txt
+	$(EXPORT) $(UPGRADE) --group dev --extra postgres --extra mysql -c requirements.txt -o requirements-dev.txt
+
+check-requirements: requirements ## tell whether the pins agree with pyproject.toml
+	git diff --exit-code requirements.txt requirements-dev.txt
+
+clean: ## remove the environment and what tools left (never instance/)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+$(BIN)/.runtime: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(BIN)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@ $(BIN)/.runtime

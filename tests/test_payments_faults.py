@@ -1,0 +1,75 @@
+"""Stripe down, slow, wrong or silent: nothing is lost, nothing is paid twice, people are told."""
+
+import time
+
+import pytest
+
+from tests.conftest import Till
+
+MODES = ["refuse", "rate_limit", "error", "garbage", "lost"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_starting_a_payment_fails_in_words_and_a_retry_pays_once(till: Till, mode: str) -> None:
+    buyer = till.buyer()
+    till.sandbox.api(mode)
+    failed = buyer.submit("/payments/session", {"product_id": 3, "quantity": 2})
+    assert failed.status == 503
+    assert "Nothing was charged" in failed.words
+    assert "Try again" in failed.words
+    assert till.stock("last-mugs") == 3
+    till.sandbox.api("ok")
+    order = buyer.order(3, 2)
+    assert buyer.pay(order["url"]).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert len(till.orders()) == 1
+    assert len(till.sandbox.state["sessions"]) == 1
+    assert till.stock("last-mugs") == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_coming_back_from_paying_is_answered_and_settled_later(till: Till, mode: str) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    order = buyer.order()
+    back = buyer.pay(order["url"]).location
+    till.sandbox.api(mode)
+    waiting = buyer.get(back)
+    assert waiting.status == 503
+    assert "being confirmed" in waiting.words
+    assert buyer.see(order["order"])["state"] == "pending"
+    till.sandbox.api("ok")
+    assert buyer.get(back).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert len(till.mails()) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_event_that_cannot_be_confirmed_comes_again(till: Till, mode: str) -> None:
+    buyer = till.buyer()
+    order = buyer.order()
+    till.sandbox.api(mode)
+    assert buyer.pay(order["url"]).status == 303
+    till.sandbox.api("ok")
+    till.sandbox.clock(3600)
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert len(till.mails()) == 2
+
+
+def test_other_pages_do_not_notice(till: Till) -> None:
+    till.sandbox.api("error")
+    buyer = till.buyer()
+    assert [buyer.get(path).status for path in ("/", "/shop/", "/shop/t-shirt", "/cart")] == [
+        200
+    ] * 4
+
+
+@pytest.mark.parametrize("till", ["standalone"], indirect=True)
+def test_a_stripe_that_hangs_keeps_nobody_waiting_for_longer_than_15_seconds(till: Till) -> None:
+    buyer = till.buyer()
+    token = buyer.token()
+    till.sandbox.api("slow", seconds=20)
+    before = time.monotonic()
+    form = {"csrf_token": token, "product_id": 1, "quantity": 1}
+    assert buyer.post("/payments/session", form).status == 503
+    assert time.monotonic() - before < 15

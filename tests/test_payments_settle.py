@@ -1,0 +1,297 @@
+"""However a payment becomes known, it is settled once; and what was not paid is never settled."""
+
+import json
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+from stripe import WebhookSignature
+
+from tests.actors import DECLINED, Browser, Buyer
+from tests.conftest import Till
+from tests.wire import Wire
+
+ONCE = ["customer_paid", "staff_new_order"]
+
+
+def kinds(till: Till) -> list[str]:
+    return [mail["kind"] for mail in till.mails()]
+
+
+def test_the_webhook_alone_settles(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"])
+    assert till.orders()[0]["state"] == "paid"
+    assert kinds(till) == ONCE
+
+
+def test_the_success_page_alone_settles(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    token = buyer.buy()
+    assert buyer.see(token)["state"] == "paid"
+    assert kinds(till) == ONCE
+
+
+def test_the_order_page_alone_settles(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"])
+    assert till.orders()[0]["state"] == "pending"
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert kinds(till) == ONCE
+
+
+@pytest.mark.parametrize("mode", ["duplicate", "reorder", "delay"])
+def test_events_in_any_number_and_order_settle_once(till: Till, mode: str) -> None:
+    till.sandbox.webhooks(mode)
+    buyer = till.buyer()
+    token = buyer.buy()
+    till.sandbox.webhooks("deliver")
+    till.sandbox.clock(3600)
+    for event in till.sandbox.events("checkout.session.completed") * 3:
+        till.sandbox.resend(event["id"])
+    assert buyer.see(token)["state"] == "paid"
+    assert kinds(till) == ONCE
+
+
+def test_a_late_expiry_does_not_unpay(till: Till) -> None:
+    buyer = till.buyer()
+    token = buyer.buy()
+    till.sandbox.clock(3600)
+    assert buyer.see(token)["state"] == "paid"
+
+
+def test_64_events_and_the_success_page_at_once_settle_once(app: Flask) -> None:
+    sandbox = Browser(app)
+    sandbox.post("/sandbox/control/webhooks", {"mode": "drop"})
+    buyer = Buyer(app)
+    order = buyer.order(3, 2)
+    back = buyer.pay(order["url"]).location
+    completed = _completed_event(sandbox)
+    calls = [lambda: _deliver(app, completed) for _ in range(64)]
+    calls += [lambda: _deliver(app, completed | {"id": f"evt_{random.random()}"})] * 8
+    calls += [lambda: Browser(app).get(back).status] * 8
+    random.shuffle(calls)
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda call: call(), calls))
+    assert set(statuses) == {200, 303}
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert till.orders()[0]["state"] == "paid"
+    assert till.stock("last-mugs") == 3
+    assert kinds(till) == ONCE
+    assert _count(app, "ledger", "payment") == 1
+    assert _count(app, "timeline", "paid") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount_total": 1},
+        {"amount_total": None},
+        {"currency": "usd"},
+        {"client_reference_id": "somebody else's"},
+        {"client_reference_id": None},
+        {"livemode": True},
+    ],
+)
+def test_money_that_does_not_fit_is_looked_at_by_the_owner(
+    app: Flask, change: dict[str, Any]
+) -> None:
+    wire = Wire(app)
+    buyer = Buyer(app)
+    order = buyer.order(3, 1)
+    wire.change = lambda answer: answer | change if answer.get("status") == "complete" else answer
+    buyer.pay(order["url"])
+    seen = buyer.see(order["order"])
+    assert seen["state"] == "needs_review"
+    assert "please do not pay again" in buyer.get(f"/orders/{order['order']}").words
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert kinds(till) == ["staff_needs_review"]
+    assert till.stock("last-mugs") == 4
+
+
+def test_a_session_that_is_open_but_says_paid_is_not_paid(app: Flask) -> None:
+    wire = Wire(app)
+    buyer = Buyer(app)
+    order = buyer.order()
+    wire.change = lambda answer: answer | {"payment_status": "paid"}
+    assert buyer.get(f"/payments/success?session_id={order['id']}").status == 200
+    assert buyer.see(order["order"])["state"] == "pending"
+
+
+def test_a_signed_event_alone_pays_nothing(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    session = buyer.get("/sandbox/control/state").json["sessions"][0]
+    lie = session | {"status": "complete", "payment_status": "paid"}
+    event = _event("checkout.session.completed", lie)
+    assert _deliver(app, event) == 200
+    assert buyer.see(order["order"])["state"] == "pending"
+
+
+def test_late_money_is_taken_while_the_goods_are_there(app: Flask) -> None:
+    wire, buyer, order = _cancelled_order(app)
+    paid = _paid_session(buyer, order)
+    wire.change = lambda _: paid
+    assert _deliver(app, _event("checkout.session.completed", paid)) == 200
+    assert buyer.see(order["order"])["state"] == "paid"
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert till.stock("last-mugs") == 0
+    assert kinds(till) == ONCE
+
+
+def test_late_money_for_goods_that_are_gone_is_looked_at(app: Flask) -> None:
+    wire, buyer, order = _cancelled_order(app)
+    Buyer(app).order(3, 1)
+    paid = _paid_session(buyer, order)
+    wire.change = lambda _: paid
+    assert _deliver(app, _event("checkout.session.completed", paid)) == 200
+    assert buyer.see(order["order"])["state"] == "needs_review"
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert till.stock("last-mugs") == 4
+    assert kinds(till) == ["staff_needs_review"]
+
+
+def test_an_event_before_its_session_is_known_here_settles(till: Till) -> None:
+    till.sandbox.api("lost", times=1)
+    buyer = till.buyer()
+    lost = buyer.submit("/payments/session", {"product_id": 1, "quantity": 1})
+    assert lost.status == 503
+    session = till.sandbox.state["sessions"][0]
+    assert buyer.pay(session["url"]).status == 303
+    assert till.orders()[0]["state"] == "paid"
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?session_id=", "?session_id=cs_test_unknown", "?session_id=%00%ED%A0%80", "?x=1"]
+)
+def test_an_unknown_session_is_a_plain_page_and_no_call(app: Flask, query: str) -> None:
+    wire = Wire(app)
+    answer = Browser(app).get(f"/payments/success{query}")
+    assert answer.status == 404
+    assert "Nothing was charged" in answer.words
+    assert wire.requests == []
+
+
+def test_a_session_of_another_mode_is_unknown(app: Flask) -> None:
+    from sqlalchemy import update
+
+    from shop.extensions import changed_rows, write
+    from shop.payments.models import Order
+
+    buyer = Buyer(app)
+    order = buyer.order()
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    buyer.pay(order["url"])
+    with app.app_context():
+        write(lambda: changed_rows(update(Order).values(mode="test")))
+    wire = Wire(app)
+    assert buyer.get(f"/payments/success?session_id={order['id']}").status == 404
+    assert buyer.see(order["order"])["state"] == "pending"
+    assert wire.requests == []
+
+
+def test_an_unpaid_session_is_a_page_that_offers_to_go_on(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"], DECLINED)
+    page = buyer.get(f"/payments/success?session_id={order['id']}")
+    assert page.status == 200
+    assert "Nothing was charged" in page.words
+    assert "Pay ¥2,000" in page.words
+    assert buyer.see(order["order"])["state"] == "pending"
+
+
+def test_a_settled_order_is_shown_without_asking_stripe_again(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    back = buyer.pay(order["url"]).location
+    wire = Wire(app)
+    assert buyer.get(back).status == 303
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize("token", ["x", "../../etc/passwd", "%00", "é", "%ED%A0%80", "1" * 500])
+def test_wrong_tokens_are_all_the_same_404(app: Flask, token: str) -> None:
+    browser = Browser(app)
+    token_of_nobody = browser.get("/orders/AAAAAAAAAAAAAAAAAAAAAA")
+    answer = browser.get(f"/orders/{token}")
+    assert answer.status == token_of_nobody.status == 404
+    assert browser.get(f"/payments/cancel?order={token}").status == 404
+
+
+def test_an_order_page_is_never_kept_by_caches(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    assert buyer.get(f"/orders/{order['order']}").headers["Cache-Control"] == "no-store"
+
+
+def test_the_order_page_asks_stripe_at_most_every_ten_seconds(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    wire = Wire(app)
+    for _ in range(5):
+        buyer.see(order["order"])
+    assert len(wire.requests) == 1
+
+
+def _cancelled_order(app: Flask) -> tuple[Wire, Buyer, dict[str, str]]:
+    buyer = Buyer(app)
+    order = buyer.order(3, 5)
+    buyer.post("/sandbox/control/clock", {"advance": 3600})
+    assert buyer.see(order["order"])["state"] == "cancelled"
+    return Wire(app), buyer, order
+
+
+def _paid_session(buyer: Buyer, order: dict[str, str]) -> dict[str, Any]:
+    sessions = buyer.get("/sandbox/control/state").json["sessions"]
+    session = next(s for s in sessions if s["id"] == order["id"])
+    return dict(
+        session,
+        status="complete",
+        payment_status="paid",
+        payment_intent="pi_late",
+        customer_details={"email": "late@example.com"},
+    )
+
+
+def _completed_event(sandbox: Browser) -> dict[str, Any]:
+    events = sandbox.get("/sandbox/control/state").json["events"]
+    return dict(next(e for e in events if e["type"] == "checkout.session.completed"))
+
+
+def _event(type_: str, subject: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"evt_{random.getrandbits(64)}",
+        "object": "event",
+        "type": type_,
+        "api_version": "2026-10-28.endive",
+        "created": int(time.time()),
+        "livemode": False,
+        "pending_webhooks": 1,
+        "request": None,
+        "data": {"object": subject},
+    }
+
+
+def _deliver(app: Flask, event: dict[str, Any]) -> int:
+    body = json.dumps(event)
+    secret = app.config["STRIPE_WEBHOOK_SECRET"]
+    signature = WebhookSignature.generate_signature_header(body, secret, int(time.time()))
+    return Browser(app).post("/payments/webhook", body, Stripe_Signature=signature).status
+
+
+def _count(app: Flask, table: str, kind: str) -> int:
+    from sqlalchemy import text
+
+    from shop.extensions import db
+
+    with app.app_context():
+        query = text(f"SELECT count(*) FROM {table} WHERE kind = :kind")
+        return int(db.session.execute(query, {"kind": kind}).scalar() or 0)

@@ -1,0 +1,280 @@
+"""What a customer of the sandbox sees and can do."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox_helpers import Bench
+
+JAPANESE = {"Accept-Language": "ja,en;q=0.5"}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_the_checkout_shows_the_order(bench: Bench) -> None:
+    session = bench.create(customer_email="taro@example.com")
+    page = bench.http.get(session["url"])
+    assert page.status_code == 200
+    for text in ("T-shirt", "× 2", "¥4,000", "Pay ¥4,000", "taro@example.com", "no money moves"):
+        assert text in page.text
+    for name in ("email", "method", "number", "expiry", "cvc"):
+        assert f'name="{name}"' in page.text
+    assert 'href="https://shop.test/cart"' in page.text
+    assert "4242 4242 4242 4242" in page.text
+    assert "<script" not in page.text
+
+
+def test_the_page_is_guarded(bench: Bench) -> None:
+    page = bench.http.get(bench.create()["url"])
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "form-action 'self' https://shop.test" in policy
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_japanese(bench: Bench) -> None:
+    session = bench.create()
+    assert "¥4,000を支払う" in bench.http.get(session["url"], headers=JAPANESE).text
+    assert 'lang="ja"' in bench.http.get(bench.create(locale="ja")["url"]).text
+    assert 'lang="en"' in bench.http.get(bench.create(locale="en")["url"], headers=JAPANESE).text
+    assert 'lang="en"' in bench.http.get(bench.create(locale="fr")["url"]).text
+
+
+def test_paying(bench: Bench) -> None:
+    session = bench.create()
+    answer = bench.pay(session)
+    assert answer.status_code == 303
+    assert answer.location == f"https://shop.test/done?session_id={session['id']}"
+    assert bench.receiver.types == [
+        "charge.succeeded",
+        "payment_intent.succeeded",
+        "checkout.session.completed",
+    ]
+    again = bench.pay(session)
+    assert (again.status_code, again.location) == (303, answer.location)
+    assert bench.http.get(f"/checkout/{session['id']}").location == answer.location
+    assert len(bench.state()["charges"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("4000000000000002", "declined this card"),
+        ("4000000000000341", "declined this card"),
+        ("4000000000009995", "not enough money"),
+        ("4000000000009987", "reported lost"),
+        ("4000000000009979", "reported stolen"),
+        ("4000000000000069", "has expired"),
+        ("4000000000000127", "security code is not right"),
+        ("4000000000000119", "could not answer"),
+        ("4000000000006975", "reached its limit"),
+        ("4100000000000019", "was blocked"),
+        ("4111111111111111", "use a test card"),
+    ],
+)
+def test_declines_say_why(bench: Bench, number: str, words: str) -> None:
+    session = bench.create()
+    answer = bench.pay(session, number, cvc="654")
+    assert answer.status_code == 402
+    assert words in answer.text
+    assert 'role="alert"' in answer.text
+    assert "Nothing was charged" in answer.text
+    assert 'value="taro@example.com"' in answer.text
+    assert "654" not in answer.text
+    after = bench.session(session, "payment_intent")
+    assert (after["status"], after["payment_status"]) == ("open", "unpaid")
+    assert after["payment_intent"]["last_payment_error"]["code"]
+    assert "payment_intent.payment_failed" in bench.receiver.types
+    assert bench.pay(session).status_code == 303
+    assert bench.session(session)["payment_intent"] == after["payment_intent"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"email": ""}, "email"),
+        ({"email": "taro"}, "email"),
+        ({"email": "taro@example.com\r\nBcc: x@example.com"}, "email"),
+        ({"email": "a" * 300 + "@example.com"}, "email"),
+        ({"number": ""}, "number"),
+        ({"number": "4242 4242 4242 4241"}, "number"),
+        ({"number": "<script>"}, "number"),
+        ({"expiry": ""}, "expiry"),
+        ({"expiry": "13/30"}, "expiry"),
+        ({"expiry": "01/20"}, "expiry"),
+        ({"cvc": ""}, "cvc"),
+        ({"cvc": "12"}, "cvc"),
+        ({"method": "paypay"}, "method"),
+    ],
+)
+def test_mistakes_are_shown_beside_their_fields(
+    bench: Bench, form: dict[str, str], field: str
+) -> None:
+    session = bench.create()
+    number = form.pop("number", "4242424242424242")
+    answer = bench.pay(session, number, **form)
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+    assert answer.text.count('class="error"') == 1
+    assert "<script" not in answer.text
+    assert bench.state()["events"] == []
+
+
+def test_what_was_typed_is_kept_but_the_code(bench: Bench) -> None:
+    answer = bench.pay(bench.create(), "4242 4242 4242 4241", cvc="654")
+    for kept in ("taro@example.com", "4242 4242 4242 4241", "12/39"):
+        assert f'value="{kept}"' in answer.text
+    assert "654" not in answer.text
+
+
+def test_full_width_typing(bench: Bench) -> None:
+    typed = {"expiry": "１２／３９", "cvc": "１２３", "email": "taro＠example.com"}
+    assert (
+        bench.pay(bench.create(), "４２４２ ４２４２ ４２４２ ４２４２", **typed).status_code == 303
+    )
+
+
+def test_a_double_submit_pays_once(bench: Bench) -> None:
+    session = bench.create()
+    form = {"email": "a@example.com", "number": "4242424242424242", "expiry": "12/39", "cvc": "123"}
+
+    def submit(_: int) -> int:
+        return bench.app.test_client().post(f"/checkout/{session['id']}", data=form).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(submit, range(8))) == {303}
+    assert len(bench.state()["charges"]) == 1
+    assert bench.receiver.types.count("checkout.session.completed") == 1
+
+
+def test_closed_and_unknown_checkouts(bench: Bench) -> None:
+    session = bench.create()
+    bench.api("POST", f"/checkout/sessions/{session['id']}/expire")
+    for answer in (bench.pay(session), bench.http.get(f"/checkout/{session['id']}")):
+        assert answer.status_code == 410
+        assert "https://shop.test/cart" in answer.text
+    assert bench.http.get("/checkout/cs_test_none").status_code == 404
+    assert bench.http.post("/checkout/cs_test_none/challenge").status_code == 404
+    assert bench.http.get("/checkout/cs_test_none/voucher", headers=JAPANESE).status_code == 404
+
+
+def test_time_closes_a_checkout(bench: Bench) -> None:
+    session = bench.create()
+    with bench.box.store.write() as tx:
+        tx.set({"clock_offset": 24 * 3600})
+    assert bench.pay(session).status_code == 410
+    assert bench.session(session)["status"] == "expired"
+
+
+# The bank's question
+
+
+@pytest.mark.parametrize(
+    ("number", "result", "status", "charges"),
+    [
+        ("4000000000003220", "complete", 303, 1),
+        ("4000002500003155", "complete", 303, 1),
+        ("4000002760003184", "complete", 303, 1),
+        ("4000000000003220", "fail", 402, 0),
+        ("4000008260003178", "complete", 402, 1),
+        ("4000008400001629", "complete", 402, 1),
+        ("4000000000003220", "nonsense", 422, 0),
+    ],
+)
+def test_authentication(bench: Bench, number: str, result: str, status: int, charges: int) -> None:
+    session = bench.create()
+    asked = bench.pay(session, number)
+    assert (asked.status_code, asked.location) == (303, f"/checkout/{session['id']}/challenge")
+    intent = bench.session(session, "payment_intent")["payment_intent"]
+    assert intent["status"] == "requires_action"
+    assert "3220" in bench.http.get(asked.location).text or number[-4:] != "3220"
+    answer = bench.http.post(asked.location, data={"result": result})
+    assert answer.status_code == status
+    assert len(bench.state()["charges"]) == charges
+    paid = bench.session(session, "payment_intent.latest_charge")
+    if status == 303:
+        card = paid["payment_intent"]["latest_charge"]["payment_method_details"]["card"]
+        assert card["three_d_secure"]["result"] == "authenticated"
+    if status == 402:
+        assert paid["payment_status"] == "unpaid"
+        assert 'value="taro@example.com"' in answer.text
+        assert bench.http.get(asked.location).location == f"/checkout/{session['id']}"
+
+
+def test_an_answer_without_a_question(bench: Bench) -> None:
+    session = bench.create()
+    answer = bench.http.post(f"/checkout/{session['id']}/challenge", data={"result": "complete"})
+    assert (answer.status_code, answer.location) == (303, f"/checkout/{session['id']}")
+    assert bench.session(session)["payment_status"] == "unpaid"
+
+
+# Konbini
+
+
+@pytest.mark.parametrize(
+    ("unit_amount", "currency", "offered"),
+    [(59, "jpy", False), (60, "jpy", True), (150_000, "jpy", True), (150_001, "jpy", False),
+     (1000, "usd", False)],
+)  # fmt: skip
+def test_konbini_is_offered_where_it_can_be(
+    bench: Bench, unit_amount: int, currency: str, offered: bool
+) -> None:
+    data = {"currency": currency, "unit_amount": unit_amount, "product_data": {"name": "Mug"}}
+    session = bench.create(line_items=[{"quantity": 2, "price_data": data}])
+    assert ('value="konbini"' in bench.http.get(session["url"]).text) == offered
+    assert (bench.pay(session, method="konbini").status_code == 303) == offered
+
+
+@pytest.mark.parametrize(
+    ("name", "waits", "event", "payment_status"),
+    [
+        ("taro", 180, "async_payment_succeeded", "paid"),
+        ("succeed_immediately", 0, "async_payment_succeeded", "paid"),
+        ("expire_immediately", 0, "async_payment_failed", "unpaid"),
+        ("expire_with_delay", 180, "async_payment_failed", "unpaid"),
+        ("fill_never", 4 * 86400, "async_payment_failed", "unpaid"),
+    ],
+)
+def test_konbini_is_paid_or_not(
+    bench: Bench, name: str, waits: int, event: str, payment_status: str
+) -> None:
+    session = bench.create()
+    answer = bench.pay(session, "", method="konbini", email=f"{name}@example.com")
+    assert (answer.status_code, answer.location) == (303, f"/checkout/{session['id']}/voucher")
+    assert bench.receiver.types == ["payment_intent.requires_action", "checkout.session.completed"]
+    completed = bench.receiver.events[-1]["data"]["object"]
+    assert (completed["status"], completed["payment_status"]) == ("complete", "unpaid")
+    if waits:
+        assert "11111111110" in bench.http.get(answer.location).text
+        intent = bench.session(session, "payment_intent")["payment_intent"]
+        details = intent["next_action"]["konbini_display_details"]
+        assert details["hosted_voucher_url"] == f"http://localhost{answer.location}"
+        bench.control("clock", advance=waits - 10)
+        assert len(bench.receiver.events) == 2 or name == "fill_never"
+    bench.control("clock", advance=10)
+    assert bench.receiver.types[-1] == f"checkout.session.{event}"
+    after = bench.session(session, "payment_intent.latest_charge")
+    assert (after["status"], after["payment_status"]) == ("complete", payment_status)
+    paid = payment_status == "paid"
+    assert bool(after["payment_intent"]["latest_charge"]) == paid
+    assert ("This slip is paid" in bench.http.get(answer.location).text) == paid
+    assert bench.pay(session).location == answer.location
+
+
+# Every page
+
+
+def test_no_page_has_an_outside_link_or_style(bench: Bench) -> None:
+    session = bench.create()
+    for url in (session["url"], "/", "/static/sandbox.css"):
+        text = bench.http.get(url, buffered=True).text
+        outside = set(re.findall(r"(?:https?:)?//[\w.]+", text)) - {"https://shop.test"}
+        assert outside <= {"http://localhost"}
+        assert "style=" not in text
