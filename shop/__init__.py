@@ -35,6 +35,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     _connect_packages(app)
     if app.config["SHOP_MODE"] == "sandbox":
         _mount_sandbox(app)
+    security.trust_proxy(app)
     return app
 
 

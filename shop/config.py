@@ -1,6 +1,7 @@
 """Every setting: its name, type, default and one line of help. Nonsense is refused at the start."""
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from shop.money import is_supported
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "ja")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names in .env that belong to the tools that start the shop, not to the shop.
 FOREIGN_PREFIXES = ("FLASK_", "PYTHON", "GUNICORN_", "WEB_CONCURRENCY", "SANDBOX_")
 
@@ -58,9 +60,10 @@ def load_env_file(path: Path) -> None:
     from dotenv import dotenv_values
 
     known = {setting.name for setting in SETTINGS}
+    _refuse_broken_lines(path)
     for name, value in dotenv_values(path).items():
         if name not in known and not name.startswith(FOREIGN_PREFIXES):
-            raise ConfigError(f"{name}: no such setting (in {path.name}). See .env.example.")
+            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
         if value is not None:
             os.environ.setdefault(name, value)
 
@@ -83,7 +86,7 @@ def secret_key(data_dir: Path) -> str:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _make_secret(path)
-        key = path.read_text().strip()
+        key = path.read_text(errors="replace").strip()
     except OSError as error:
         raise ConfigError(
             f"SHOP_DATA_DIR: {data_dir} cannot be used ({error.strerror}). "
@@ -107,13 +110,43 @@ def _make_secret(path: Path) -> None:
         os.unlink(name)
 
 
-def _value(setting: Setting, raw: Any) -> Any:
-    if raw is None or raw == "":
-        return setting.default
-    if not isinstance(raw, str):
-        raw = {True: "on", False: "off"}.get(raw, str(raw)) if isinstance(raw, bool) else str(raw)
+def _refuse_broken_lines(path: Path) -> None:
+    """Raise ConfigError for a line that dotenv would leave out with a word in the log only."""
+    from dotenv.parser import parse_stream
+
+    if not path.exists():
+        return
     try:
-        return setting.parse(raw.strip())
+        with path.open(encoding="utf-8") as file:
+            broken = [line.original.line for line in parse_stream(file) if line.error]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path.name}: cannot be read ({error}). Right: a UTF-8 file that the shop may read"
+        ) from error
+    if broken:
+        raise ConfigError(
+            f"{path.name}: line {broken[0]} is no setting. Right: SHOP_NAME=Corner Shop"
+        )
+
+
+def _likely(name: str) -> str:
+    """Return the example of the setting that was probably meant."""
+    from difflib import get_close_matches
+
+    examples = {setting.name: setting.example for setting in SETTINGS}
+    for meant in get_close_matches(name, examples, 1):
+        return f"Right: {meant}={examples[meant]}"
+    return "Right: a line without it, or a name that .env.example lists"
+
+
+def _value(setting: Setting, raw: Any) -> Any:
+    if isinstance(raw, bool):
+        raw = "on" if raw else "off"
+    text = "" if raw is None else str(raw).strip()
+    if not text and not isinstance(setting.default, str):
+        return setting.default
+    try:
+        return setting.parse(text or setting.default)
     except ValueError as error:
         raise ConfigError(f"{setting.name}: {error}. Right: {setting.example}") from error
 
@@ -121,17 +154,21 @@ def _value(setting: Setting, raw: Any) -> Any:
 def _mode(values: Mapping[str, Any]) -> str:
     key = values["STRIPE_SECRET_KEY"]
     if key:
-        return "live" if "_live_" in key else "test"
+        return "live" if _is_live(key) else "test"
     wanted = values["SHOP_SANDBOX"]
     if wanted is None:
         wanted = is_loopback(values["SHOP_PUBLIC_URL"])
     return "sandbox" if wanted else "off"
 
 
+def _is_live(key: str | None) -> bool:
+    return key is not None and key.split("_")[1] == "live"
+
+
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     key, public = values["STRIPE_SECRET_KEY"], values["STRIPE_PUBLISHABLE_KEY"]
-    live = bool(key) and "_live_" in key
-    if key and public and live != ("_live_" in public):
+    live = _is_live(key)
+    if key and public and live != _is_live(public):
         raise ConfigError(
             "STRIPE_PUBLISHABLE_KEY: one key is live and the other is test. "
             "Right: both from one page of the Stripe dashboard, such as pk_test_… with sk_test_…"
@@ -152,7 +189,7 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
 
 
 def _text(raw: str) -> str:
-    if "\x00" in raw or "\n" in raw:
+    if not raw.isprintable():
         raise ValueError("has a line break or an invisible character")
     return raw
 
@@ -174,32 +211,41 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _prefixed(*prefixes: str) -> Callable[[str], str]:
     def parse(raw: str) -> str:
-        if not raw.startswith(prefixes) or not raw.isascii() or len(raw.split()) != 1:
-            raise ValueError(f"does not begin with {' or '.join(prefixes)}")
-        if not raw.removeprefix(next(p for p in prefixes if raw.startswith(p))):
-            raise ValueError("is only the beginning of a key")
+        if not re.fullmatch(rf"({'|'.join(prefixes)})[!-~]+", raw):
+            raise ValueError(f"is no key that begins with {' or '.join(prefixes)}")
         return raw
 
     return parse
 
 
 def _secret(raw: str) -> str:
-    if len(raw) < 16 or raw.lower() in ("changeme" * 2, "secret" * 3):
-        raise ValueError("is too short to keep a secret (16 characters at least)")
+    if len(raw) < 16 or raw.endswith(" random characters"):
+        raise ValueError("keeps no secret (16 characters at least, and not an example)")
     return raw
 
 
 def _web_address(raw: str) -> str:
+    """Return the address as browsers write it in Host and Origin, without a slash at its end."""
     try:
         parts = urlsplit(raw)
-        parts.port  # noqa: B018 — reading it is the check
+        host, port = _ascii_host(parts.hostname or ""), parts.port
     except ValueError as error:
-        raise ValueError(f"{raw!r} is not a web address") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{raw!r} is not a web address")
-    if parts.username or parts.password or " " in raw:
+        raise ValueError("is not a web address") from error
+    if parts.scheme not in DEFAULT_PORTS or parts.query or parts.fragment:
+        raise ValueError("is not a web address")
+    if "@" in parts.netloc or not raw.isprintable() or " " in raw:
         raise ValueError("has a user name or a space in it")
-    return raw.rstrip("/")
+    shown = "" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
+
+
+def _ascii_host(host: str) -> str:
+    if ":" in host:
+        return f"[{ip_address(host).compressed}]"
+    name = host.encode("idna").decode()
+    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+        raise ValueError(name)
+    return name
 
 
 def _origins(raw: str) -> tuple[str, ...]:
@@ -230,8 +276,7 @@ def _directory(raw: str) -> Path:
 
 
 def _mail_address(raw: str) -> str:
-    name, _, host = raw.rpartition("@")
-    if not name or ("." not in host and host != "localhost") or len(raw.split()) != 1:
+    if not re.fullmatch(r"[^\s@,;:<>\"]+@([^\s@,;:<>\"]+\.[^\s@,;:<>\"]+|localhost)", raw):
         raise ValueError(f"{raw!r} is no mail address")
     return raw
 
@@ -244,13 +289,16 @@ def _mail_url(raw: str) -> str:
         parts.port  # noqa: B018 — reading it is the check
     except ValueError as error:
         raise ValueError("is not a mail server's address") from error
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not raw.isprintable():
         raise ValueError("is not a mail server's address")
     return raw
 
 
 def _database_url(raw: str) -> str:
     """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     scheme, separator, rest = raw.partition("://")
     drivers = {
         "postgres": "postgresql+psycopg",
@@ -264,6 +312,10 @@ def _database_url(raw: str) -> str:
         raise ValueError("is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database")
     if driver.startswith("mysql") and "charset=" not in rest:
         rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
+    try:
+        make_url(f"{driver}://{rest}")
+    except (ArgumentError, ValueError) as error:
+        raise ValueError("is not the address of a database") from error
     return f"{driver}://{rest}"
 
 
@@ -320,7 +372,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Whose days the shop counts",
         "Asia/Tokyo",
         _time_zone,
-        ZoneInfo("Asia/Tokyo"),
+        "Asia/Tokyo",
     ),
     Setting(
         "SHOP_LOCALE",

@@ -1,7 +1,5 @@
 """What can go wrong in the shop's own words, and the pages that say it."""
 
-from typing import Any
-
 from flask import Flask, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
@@ -12,16 +10,20 @@ class ShopError(Exception):
     """A refusal that the visitor is told about.
 
     `message` says what happened, what it means for money or text, and what to do. `order` is the
-    token of an order that is kept, so that the page can offer the way back to it.
+    token of an order that is kept, so that the page can offer the way back to it; `resend_to` the
+    address where the visitor can send what they typed.
     """
 
     status = 400
     code = "invalid"
 
-    def __init__(self, message: str = "", *, order: str | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, order: str | None = None, resend_to: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.order = order
+        self.resend_to = resend_to
 
 
 class DatabaseBusy(ShopError):
@@ -38,28 +40,48 @@ class DatabaseBusy(ShopError):
 
 def wants_json() -> bool:
     """Tell whether the client asks for JSON rather than for a page."""
-    accepted = request.accept_mimetypes
-    best = accepted.best_match(["text/html", "application/json"])
-    return best == "application/json" and accepted[best] > accepted["text/html"]
+    kinds = ("text/html", "application/json")
+    return request.accept_mimetypes.best_match(kinds) == "application/json"
 
 
 def init_errors(app: Flask) -> None:
     """Answer every error with a page (or JSON) that helps."""
     from flask_wtf.csrf import CSRFError
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy import exc
 
     app.register_error_handler(ShopError, _shop_error)
     app.register_error_handler(CSRFError, _stale_form)
-    app.register_error_handler(OperationalError, _database_down)
+    # The last is what a server without a free connection, or a pool without one, comes to.
+    for down in (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
+        app.register_error_handler(down, _database_down)
     app.register_error_handler(HTTPException, _http_error)
 
 
-def page(status: int, code: str, title: str, message: str, **more: Any) -> Response:
-    """Return the error page, or its JSON, with this status."""
+def page(
+    status: int,
+    code: str,
+    title: str,
+    message: str,
+    *,
+    order: str | None = None,
+    resend_to: str | None = None,
+) -> Response:
+    """Return the error page, or its JSON, with this status.
+
+    `resend_to`: where the form that failed can be sent again, with what was typed in it.
+    """
     if wants_json():
         response = jsonify({"error": {"code": code, "message": message}})
     else:
-        html = render_template("errors/error.html", title=title, message=message, **more)
+        fields = _typed_fields() if resend_to else []
+        html = render_template(
+            "errors/error.html",
+            title=title,
+            message=message,
+            order=order,
+            resend_to=resend_to,
+            fields=fields,
+        )
         response = current_app.make_response(html)
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
@@ -71,7 +93,17 @@ def page(status: int, code: str, title: str, message: str, **more: Any) -> Respo
 def _shop_error(error: ShopError) -> ResponseReturnValue:
     if error.status >= 500:
         current_app.logger.warning("%s: %r", error.code, error.__cause__ or error)
-    return page(error.status, error.code, _title(error.status), error.message, order=error.order)
+    resend_to = error.resend_to
+    if isinstance(error, DatabaseBusy):
+        resend_to = _same_address()
+    return page(
+        error.status,
+        error.code,
+        _title(error.status),
+        error.message,
+        order=error.order,
+        resend_to=resend_to,
+    )
 
 
 def _stale_form(error: HTTPException) -> ResponseReturnValue:
@@ -81,12 +113,19 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
     """
     from shop.security import is_same_origin
 
-    fields = [] if not is_same_origin() else _typed_fields()
+    resend_to = _same_address() if is_same_origin() else None
     message = _(
-        "For your safety a form works only in the browser that opened it, and yours has waited too "
-        "long or cookies are off. Nothing was saved and nothing was charged."
+        "Nothing was saved and nothing was charged. The form had been open for too long, or your "
+        "browser keeps no cookies for this shop."
     )
-    return page(400, "csrf", _("Please send that once more"), message, fields=fields)
+    return page(400, "csrf", _("Please send that once more"), message, resend_to=resend_to)
+
+
+def _same_address() -> str | None:
+    """Return where a form was posted to, None where it was none."""
+    if request.method != "POST" or request.is_json:
+        return None
+    return request.root_path + request.path
 
 
 def _typed_fields() -> list[tuple[str, str]]:
@@ -108,19 +147,19 @@ def _database_down(error: Exception) -> ResponseReturnValue:
             "The shop's database does not answer. Nothing was charged by this page; please try "
             "again in a minute."
         ),
+        resend_to=_same_address(),
     )
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
-    if error.response is not None or error.code is None or error.code < 400:
-        return error
-    message = _MESSAGES.get(error.code, lambda: _("The shop could not understand that request."))()
+    status = error.code or 500
+    message = _MESSAGES.get(status, lambda: _("The shop could not understand that request."))()
     if isinstance(error, InternalServerError):
         message = _(
             "Something broke on our side, and we have a note of it. If you were paying, look at "
             "your order before you pay again: nothing is charged twice."
         )
-    response = page(error.code, error.name.lower().replace(" ", "_"), _title(error.code), message)
+    response = page(status, error.name.lower().replace(" ", "_"), _title(status), message)
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):
             response.headers[name] = value
@@ -130,9 +169,9 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 def _title(status: int) -> str:
     titles = {
         404: _("There is nothing here"),
-        409: _("That is not possible any more"),
+        409: _("That is no longer possible"),
         413: _("That is too much at once"),
-        422: _("Something is missing"),
+        422: _("Please check that once more"),
         429: _("A little slower, please"),
         500: _("That went wrong"),
         503: _("Not possible just now"),
@@ -141,7 +180,7 @@ def _title(status: int) -> str:
 
 
 _MESSAGES = {
-    404: lambda: _("This page does not exist, or not any more. Nothing was charged."),
+    404: lambda: _("This page does not exist, or no longer does. Nothing was charged."),
     405: lambda: _(
         "This address does not work that way. Nothing was saved and nothing was charged."
     ),

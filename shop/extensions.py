@@ -12,16 +12,29 @@ from flask import Flask
 from flask_babel import Babel
 from flask_bootstrap import Bootstrap5
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, DateTime, Engine, Integer, MetaData, String, event
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
 
+from shop.config import ConfigError
 from shop.errors import DatabaseBusy
 from shop.security import FormProtection
 
 T = TypeVar("T")
 WRITE_TRIES = 4
+# A visitor waits no longer for a lock, and the host ends a request that takes longer.
+BUSY_SECONDS = 30
 
 
 class Base(DeclarativeBase):
@@ -71,12 +84,14 @@ def now() -> datetime:
 
 def init_database(app: Flask) -> None:
     """Set the engine up by the rules of its kind; connects to nothing."""
-    url: str = app.config["DATABASE_URL"] or f"sqlite:///{app.config['SHOP_DATA_DIR']}/shop.sqlite3"
+    url = _database_url(app)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    if url.startswith("sqlite"):
-        options: dict[str, Any] = {"connect_args": {"timeout": 30, "isolation_level": None}}
+    # What a statement carries is the visitors': the log tells it to nobody.
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
     else:
-        options = {
+        options |= {
             "isolation_level": "READ COMMITTED",
             "pool_size": 2,
             "max_overflow": 8,
@@ -84,7 +99,13 @@ def init_database(app: Flask) -> None:
             "pool_recycle": 280,
         }
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
-    db.init_app(app)
+    try:
+        db.init_app(app)
+    except ImportError as error:
+        raise ConfigError(
+            f"DATABASE_URL: the driver for this database is not installed ({error.name}). "
+            'Right: pip install "psycopg[binary]" for PostgreSQL, pip install pymysql for MySQL'
+        ) from error
     with app.app_context():
         engine = db.engine
     if engine.dialect.name == "sqlite":
@@ -92,6 +113,7 @@ def init_database(app: Flask) -> None:
     if not event.contains(db.session, "before_flush", _refuse_flush):
         event.listen(db.session, "before_flush", _refuse_flush)
         event.listen(db.session, "before_commit", _refuse_commit)
+        event.listen(db.session, "do_orm_execute", _refuse_statement)
 
 
 def write(unit: Callable[[], T]) -> T:
@@ -106,11 +128,12 @@ def write(unit: Callable[[], T]) -> T:
         raise RuntimeError("write() inside write()")
     if session.new or session.dirty or session.deleted:
         raise RuntimeError("changes made outside write()")
+    deadline = time.monotonic() + BUSY_SECONDS
     for attempt in range(WRITE_TRIES):
         try:
             return _write_once(session, unit)
         except DBAPIError as error:
-            last = attempt == WRITE_TRIES - 1
+            last = attempt == WRITE_TRIES - 1 or time.monotonic() > deadline
             if isinstance(error, IntegrityError) and not last:
                 continue
             if not _is_passing(error):
@@ -175,7 +198,7 @@ def journal_mode(database: str | None) -> tuple[str, str, str]:
     )
     if not mended:
         return "DELETE", "EXTRA", f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug"
-    if database and not _is_local(Path(database)):
+    if database not in (None, "", ":memory:") and not _is_local(Path(database)):
         return "DELETE", "EXTRA", "the file is not on a local disk"
     return "WAL", "FULL", f"SQLite {sqlite3.sqlite_version} on a local disk"
 
@@ -191,12 +214,21 @@ def _is_local(path: Path) -> bool:
     return kind != "unknown" and not kind.startswith(remote)
 
 
+def _database_url(app: Flask) -> URL:
+    """Return the address of the database; an SQLite file lies in the data folder if need be."""
+    folder: Path = app.config["SHOP_DATA_DIR"]
+    url = make_url(app.config["DATABASE_URL"] or "sqlite:///shop.sqlite3")
+    named = url.database not in (None, "", ":memory:") and "uri" not in url.query
+    if url.get_backend_name() == "sqlite" and named:
+        return url.set(database=str(folder / str(url.database)))
+    return url
+
+
 def _init_sqlite(engine: Engine) -> None:
     journal, synchronous, _ = journal_mode(engine.url.database)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA busy_timeout = 30000")
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -239,6 +271,12 @@ def _is_passing(error: DBAPIError) -> bool:
 def _refuse_flush(session: Session, *_: Any) -> None:
     if not session.info.get("writing"):
         raise RuntimeError("changes are written inside write() only")
+
+
+def _refuse_statement(state: ORMExecuteState) -> None:
+    statement = state.is_insert or state.is_update or state.is_delete
+    if statement and not state.session.info.get("writing"):
+        raise RuntimeError("statements that write run inside write() only")
 
 
 def _refuse_commit(session: Session) -> None:

@@ -9,13 +9,14 @@ import smtplib
 import ssl
 import sys
 from datetime import datetime, timedelta
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from flask import Flask, Response, current_app, render_template, request
-from jinja2 import TemplateError
 from sqlalchemy import ForeignKey, Text, UniqueConstraint, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -82,11 +83,11 @@ def staff_paid_twice(order_id: int, order: dict[str, Any]) -> None:
 
 
 def init_mail(app: Flask) -> None:
-    """Send one waiting message after each answer to a POST, when the visitor has gone."""
+    """Send one waiting message after each POST that was taken, when the visitor has gone."""
 
     @app.after_request
     def send_afterwards(response: Response) -> Response:
-        if request.method == "POST":
+        if request.method == "POST" and response.status_code < 400:
             response.call_on_close(lambda: _send_one_for(app))
         return response
 
@@ -157,14 +158,16 @@ def _lease() -> int | None:
         unleased = or_(Mail.leased_until.is_(None), Mail.leased_until < now())
         return (Mail.state == "waiting") & (Mail.due <= now()) & unleased
 
-    first = select(Mail.id).where(free()).order_by(Mail.due, Mail.id).limit(1)
-    mail_id = db.session.scalar(first)
-    if mail_id is None:
+    def claim(mail_id: int) -> int:
+        values = {"leased_until": now() + LEASE, "attempts": Mail.attempts + 1}
+        return changed_rows(update(Mail).where(Mail.id == mail_id, free()).values(values))
+
+    while True:
+        first = select(Mail.id).where(free()).order_by(Mail.due, Mail.id).limit(1)
+        mail_id = db.session.scalar(first)
         end_read()
-        return None
-    claim = update(Mail).where(Mail.id == mail_id, free())
-    values = {"leased_until": now() + LEASE, "attempts": Mail.attempts + 1}
-    return mail_id if write(lambda: changed_rows(claim.values(values))) else None
+        if mail_id is None or write(partial(claim, mail_id)):
+            return mail_id
 
 
 def _send_leased(mail_id: int) -> bool:
@@ -174,7 +177,8 @@ def _send_leased(mail_id: int) -> bool:
         message = _compose(mail)
         end_read()
         _transport(message)
-    except (OSError, smtplib.SMTPException, TemplateError, ValueError) as error:
+    # Whatever it is, it is kept with the message, where the owner sees it, and tried again later.
+    except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:500]
         current_app.logger.warning("mail %s was not sent: %s", mail_id, reason)
         values = _values_after_failure(attempts, reason)
@@ -205,7 +209,7 @@ def _compose(mail: Mail) -> EmailMessage:
         message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
     message["From"] = current_app.config["SHOP_MAIL_FROM"]
-    message["To"] = mail.recipient
+    message["To"] = Address(addr_spec=mail.recipient)  # one only: a list would reach strangers
     message["Date"] = format_datetime(mail.created)
     # The same for every try, so that a mail program shows a repeated one once.
     domain = current_app.config["SHOP_MAIL_FROM"].rpartition("@")[2]
@@ -230,7 +234,8 @@ def _transport(message: EmailMessage) -> None:
     else:
         server = smtplib.SMTP(host, parts.port or 587, timeout=SMTP_SECONDS)
     with server:
-        if parts.scheme == "smtp" and server.ehlo() and server.has_extn("starttls"):
+        server.ehlo_or_helo_if_needed()
+        if parts.scheme == "smtp" and server.has_extn("starttls"):
             server.starttls(context=encryption)
         if parts.username:
             server.login(unquote(parts.username), unquote(parts.password or ""))

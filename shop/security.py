@@ -2,23 +2,20 @@
 
 import logging
 import re
-import sys
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
-from flask.wrappers import Request
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
-from shop.config import is_loopback
+from shop.config import DEFAULT_PORTS, is_loopback
 
-SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+BODY_LIMIT = 1024 * 1024
 SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
 
 
@@ -55,50 +52,49 @@ class SessionCookie(SecureCookieSessionInterface):
         return "__Secure-session" if request.script_root else "__Host-session"
 
 
-class RedactingFormatter(logging.Formatter):
-    """Keeps keys and tokens out of the log, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line with every secret cut to its kind."""
-        return SECRETS.sub(r"\1_[hidden]", super().format(record))
+def redact(record: logging.LogRecord) -> bool:
+    """Cut every secret in the record to its kind, traceback included; a filter that keeps all."""
+    record.msg, record.args = SECRETS.sub(r"\1_[hidden]", record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        # Every formatter takes the text that is there already.
+        record.exc_text = logging.Formatter().formatException(record.exc_info)
+    if record.exc_text:
+        record.exc_text = SECRETS.sub(r"\1_[hidden]", record.exc_text)
+    return True
 
 
 def init_logging(app: Flask) -> None:
-    """Send the log to stderr, with secrets redacted."""
-    from flask.logging import default_handler
-
-    formatter = RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    default_handler.setFormatter(formatter)
+    """Redact what is logged at its source: which handlers take it is the host's choice."""
     app.logger.setLevel(logging.INFO)
-    # The SDK prints what is posted, card tokens too, when somebody asks it to be talkative.
-    stripe_logger = logging.getLogger("stripe")
-    stripe_logger.propagate = False
-    if not stripe_logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(formatter)
-        stripe_logger.addHandler(handler)
+    # The SDK logs what is posted, card tokens too, when somebody asks it to be talkative.
+    for logger in (app.logger, logging.getLogger("stripe")):
+        logger.addFilter(redact)
 
 
 def init_security(app: Flask) -> None:
-    """Set up proxy, cookies, host and origin checks, and the headers of every answer."""
-    if app.config["SHOP_PROXY"]:
-        trusted = {"x_for": 0, "x_proto": 0} | app.config["SHOP_PROXY"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
+    """Set up cookies, host and origin checks, and the headers of every answer."""
     app.url_map.converters["row"] = RowIdConverter
     app.session_interface = SessionCookie()
     app.config.update(
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=(app.config["SHOP_PUBLIC_URL"] or "").startswith("https://"),
-        MAX_CONTENT_LENGTH=1024 * 1024,
+        MAX_CONTENT_LENGTH=BODY_LIMIT,
+        MAX_FORM_MEMORY_SIZE=BODY_LIMIT,
         WTF_CSRF_TIME_LIMIT=None,
         # Privacy tools cut the Referer; is_same_origin() asks what browsers cannot be made to cut.
         WTF_CSRF_SSL_STRICT=False,
     )
     app.config["CONTENT_SECURITY_POLICY"] = _content_security_policy(app.config)
     app.before_request(_check_host)
-    app.before_request(_check_body)
     app.after_request(_add_headers)
+
+
+def trust_proxy(app: Flask) -> None:
+    """Believe the headers of the proxy in front, those that the owner named."""
+    if app.config["SHOP_PROXY"]:
+        trusted = {"x_for": 0, "x_proto": 0} | app.config["SHOP_PROXY"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
 
 
 def external_url(endpoint: str, **values: Any) -> str:
@@ -116,16 +112,14 @@ def external_url(endpoint: str, **values: Any) -> str:
 
 def is_allowed_host(host: str, public_url: str | None) -> bool:
     """Tell whether the shop answers at `host`: its public address alone, or any loopback name."""
-    try:
-        if public_url is None:
+    if public_url is None:
+        try:
             return is_loopback(f"http://{host}")
-        own = urlsplit(public_url)
-    except ValueError:
-        return False
-    default = {"http": 80, "https": 443}[own.scheme]
-    name = f"[{own.hostname}]" if ":" in (own.hostname or "") else own.hostname
-    port = own.port or default
-    return host.lower() in ({f"{name}:{port}"} | ({str(name)} if port == default else set()))
+        except ValueError:
+            return False
+    own = urlsplit(public_url)
+    default = "" if own.port else f":{DEFAULT_PORTS[own.scheme]}"
+    return host.lower() in (own.netloc, own.netloc + default)
 
 
 def is_same_origin() -> bool:
@@ -134,21 +128,12 @@ def is_same_origin() -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
-    return origin is None or origin in _own_origins()
+    return origin is None or origin == _own_origin()
 
 
-def sent_broken_text() -> bool:
-    """Tell whether the form's bytes were no UTF-8, a lone surrogate for example.
-
-    Werkzeug mends such bytes while it reads the form, so nothing behind it can tell any more.
-    """
-    return bool(g.get("broken_text", False))
-
-
-def _own_origins() -> set[str]:
-    public = current_app.config["SHOP_PUBLIC_URL"]
-    own = urlsplit(public or request.host_url)
-    return {f"{own.scheme}://{own.netloc}".lower()}
+def _own_origin() -> str:
+    own = urlsplit(current_app.config["SHOP_PUBLIC_URL"] or request.host_url)
+    return f"{own.scheme}://{own.netloc}".lower()
 
 
 def _check_host() -> ResponseReturnValue | None:
@@ -158,29 +143,6 @@ def _check_host() -> ResponseReturnValue | None:
     if is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
-
-
-def _check_body() -> None:
-    if request.method in SAFE_METHODS:
-        return
-    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        g.broken_text = _is_broken(request)
-
-
-def _is_broken(request: Request) -> bool:
-    try:
-        body = request.get_data()
-    except RequestEntityTooLarge:
-        abort(413)
-    if request.mimetype != "multipart/form-data":
-        body = unquote_to_bytes(body)
-    elif b"filename=" in body:
-        return False
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return True
-    return False
 
 
 def _content_security_policy(config: Any) -> str:
@@ -219,6 +181,10 @@ def _add_headers(response: Response) -> Response:
         headers["Strict-Transport-Security"] = "max-age=31536000"
     for name, value in headers.items():
         response.headers.setdefault(name, value)
+    if response.status_code == 308:
+        # Werkzeug names scheme and host; where TLS ends elsewhere it would name http.
+        path = response.headers["Location"].removeprefix(request.host_url).lstrip("/")
+        response.headers["Location"] = f"/{path}"
     if response.mimetype == "text/html":
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

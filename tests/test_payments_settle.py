@@ -295,3 +295,65 @@ def _count(app: Flask, table: str, kind: str) -> int:
     with app.app_context():
         query = text(f"SELECT count(*) FROM {table} WHERE kind = :kind")
         return int(db.session.execute(query, {"kind": kind}).scalar() or 0)
+
+
+def test_konbini_waits_for_the_money_and_is_then_paid(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order(3, 1)
+    slip = buyer.post(order["url"], {"email": "aya@example.com", "method": "konbini"})
+    assert slip.status in (200, 303)
+    assert till.orders()[0]["state"] == "awaiting_payment"
+    assert buyer.get(f"/payments/success?session_id={order['id']}").status == 200
+    assert kinds(till) == []
+    till.sandbox.clock(600)
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert kinds(till) == ONCE
+    assert till.stock("last-mugs") == 4
+
+
+def test_konbini_that_is_never_paid_gives_the_goods_back(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order(3, 1)
+    buyer.post(order["url"], {"email": "expire_with_delay@example.com", "method": "konbini"})
+    assert till.orders()[0]["state"] == "awaiting_payment"
+    assert till.stock("last-mugs") == 4
+    till.sandbox.clock(600)
+    assert buyer.see(order["order"])["state"] == "cancelled"
+    assert till.stock("last-mugs") == 5
+
+
+def test_an_event_that_comes_again_asks_stripe_nothing(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    session = buyer.get("/sandbox/control/state").json["sessions"][0]
+    event = _event("checkout.session.completed", session)
+    wire = Wire(app)
+    assert [_deliver(app, event) for _ in range(3)] == [200] * 3
+    assert len(wire.requests) == 1
+    assert buyer.see(order["order"])["state"] == "pending"
+
+
+def test_late_money_for_half_an_order_takes_nothing_off_the_shelf(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 2, "quantity": 1})
+    buyer.submit("/cart/items", {"product_id": 3, "quantity": 5})
+    order = buyer.submit("/payments/session", {}, Accept="application/json").json
+    buyer.post("/sandbox/control/clock", {"advance": 3600})
+    Buyer(app).order(3, 1)
+    paid = _paid_session(buyer, order)
+    Wire(app).change = lambda _: paid
+    assert _deliver(app, _event("checkout.session.completed", paid)) == 200
+    assert buyer.see(order["order"])["state"] == "needs_review"
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert (till.stock("tea-towel"), till.stock("last-mugs")) == (40, 4)
+
+
+def test_stripe_is_never_asked_while_a_transaction_is_open(app: Flask) -> None:
+    from shop.extensions import db
+    from shop.payments import gateway
+    from shop.payments.models import Order
+
+    with app.test_request_context():
+        db.session.query(Order).first()
+        with pytest.raises(RuntimeError, match="transaction"):
+            gateway.retrieve_session("cs_test_x")

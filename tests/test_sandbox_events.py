@@ -121,6 +121,19 @@ def test_a_receiver_that_breaks_is_a_failed_delivery(tmp_path: Path) -> None:
     assert "nobody there" in bench.state()["deliveries"][0]["error"]
 
 
+def test_a_receiver_that_hangs_keeps_the_customer_waiting_once(tmp_path: Path) -> None:
+    tries: list[str] = []
+
+    def deliver(body: bytes, header: str) -> int:
+        tries.append(header)
+        raise TimeoutError("timed out")
+
+    bench = Bench(tmp_path, deliver=deliver)
+    assert bench.pay(bench.create()).status_code == 303
+    assert len(tries) == 1
+    assert {d["status"] for d in bench.state()["deliveries"]} == {"pending"}
+
+
 def test_without_a_receiver_nothing_is_queued(tmp_path: Path) -> None:
     bench = Bench(tmp_path, deliver=None)
     bench.pay(bench.create())
@@ -190,6 +203,8 @@ def test_switches_refuse_nonsense(bench: Bench, switch: str, values: dict[str, s
 def test_broken_requests_to_the_switches(bench: Bench) -> None:
     assert bench.http.post("/control/events/evt_none/resend").status_code == 404
     assert bench.http.get("/control/clock").status_code == 405
+    asked = bench.http.post("/control/clock", headers={"Accept": "application/json"})
+    assert "whole number" in asked.json["error"]["message"]
     for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
         answer = bench.http.post("/control/clock", data=b"\xff{", content_type=kind)
         assert answer.status_code == 422

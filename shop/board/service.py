@@ -21,7 +21,7 @@ class TopicMissing(ShopError):
     code = "no_topic"
 
     def __init__(self) -> None:
-        super().__init__(_("This topic does not exist, or not any more."))
+        super().__init__(_("This topic does not exist, or no longer does."))
 
 
 @dataclass(frozen=True)

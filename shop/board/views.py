@@ -2,6 +2,7 @@
 
 from flask import redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
 
 from shop.board import bp, service
 from shop.board.forms import CommentForm
@@ -16,7 +17,7 @@ def index() -> ResponseReturnValue:
 @bp.post("/")
 def post_topic() -> ResponseReturnValue:
     """Post a topic, or show the form again with everything typed."""
-    form = CommentForm()
+    form = CommentForm(request.form)
     if not form.validate():
         return _index_page(form), 422
     service.post_topic(form.comment.data or "", form.name.data or "")
@@ -32,11 +33,15 @@ def topic(topic_id: int) -> ResponseReturnValue:
 @bp.post("/topics/<row:topic_id>/replies")
 def post_reply(topic_id: int) -> ResponseReturnValue:
     """Answer a topic, or show the form again with everything typed."""
-    form = CommentForm()
-    service.get_topic(topic_id)
-    if not form.validate():
-        return _topic_page(topic_id, form), 422
-    reply = service.post_reply(topic_id, form.comment.data or "", form.name.data or "")
+    form = CommentForm(request.form)
+    try:
+        if not form.validate():
+            return _topic_page(topic_id, form), 422
+        reply = service.post_reply(topic_id, form.comment.data or "", form.name.data or "")
+    except service.TopicMissing as missing:
+        missing.message = _("This topic is gone. Your text is here: post it as a topic of its own.")
+        missing.resend_to = url_for("board.post_topic")
+        raise
     return redirect(url_for("board.topic", topic_id=topic_id, _anchor=f"reply-{reply}"), 303)
 
 

@@ -4,12 +4,30 @@ import secrets
 from typing import Any
 
 from flask import session
+from flask_babel import gettext as _
 
-from shop.catalog.models import Product
-from shop.catalog.shelf import MOST_PER_LINE, BadQuantity, Choice, choose
-from shop.extensions import db
+from shop.catalog import shelf
+from shop.catalog.shelf import BadQuantity, Choice
+from shop.errors import ShopError
 
+# A cookie has 4 KB.
 MOST_LINES = 30
+
+
+class CartFull(ShopError):
+    """The cart holds no more different products."""
+
+    status = 422
+    code = "cart_full"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _(
+                "Your cart holds %(most)s different products at most. Please order these first; "
+                "nothing was charged.",
+                most=MOST_LINES,
+            )
+        )
 
 
 def visitor() -> str:
@@ -31,35 +49,25 @@ def count() -> int:
 
 
 def add(product_id: int, quantity: int) -> None:
-    """Put pieces into the cart; raises ProductMissing and BadQuantity."""
-    items = _items()
-    total = items.get(str(product_id), 0) + quantity
-    if quantity < 1 or (len(items) >= MOST_LINES and str(product_id) not in items):
+    """Put pieces into the cart; raises ProductMissing, BadQuantity and CartFull."""
+    if quantity < 1:
         raise BadQuantity
-    choose([(product_id, total)])
-    _keep(items | {str(product_id): total})
+    _set(product_id, _items().get(str(product_id), 0) + quantity)
 
 
 def change(product_id: int, quantity: int) -> None:
-    """Set how many there are of a product in the cart; 0 takes it out. Raises BadQuantity."""
-    items = _items()
-    if not 0 <= quantity <= MOST_PER_LINE:
-        raise BadQuantity
-    items.pop(str(product_id), None)
+    """Set how many there are of a product in the cart; 0 takes it out. Raises what add() raises."""
     if quantity:
-        choose([(product_id, quantity)])
-        items = _items() | {str(product_id): quantity}
-    _keep(items)
+        _set(product_id, quantity)
+    else:
+        _keep({key: count for key, count in _items().items() if key != str(product_id)})
 
 
 def choices() -> list[Choice]:
     """Return what lies in the cart at today's prices; what is not sold any more is left out."""
-    found = []
-    for key, quantity in _items().items():
-        product = db.session.get(Product, int(key))
-        if product is not None and product.active:
-            found.append(Choice(product, quantity))
-    return found
+    items = _items()
+    products = shelf.find_products([int(key) for key in items]) if items else ()
+    return [Choice(product, items[str(product.id)]) for product in products]
 
 
 def empty() -> None:
@@ -76,6 +84,14 @@ def _cart() -> dict[str, Any]:
 
 def _items() -> dict[str, int]:
     return dict(_cart()["items"])
+
+
+def _set(product_id: int, quantity: int) -> None:
+    shelf.choose([(product_id, quantity)])
+    items = _items() | {str(product_id): quantity}
+    if len(items) > MOST_LINES:
+        raise CartFull
+    _keep(items)
 
 
 def _keep(items: dict[str, int]) -> None:

@@ -23,7 +23,7 @@ class ProductMissing(ShopError):
     code = "no_product"
 
     def __init__(self) -> None:
-        super().__init__(_("The shop does not sell this, or not any more. Nothing was charged."))
+        super().__init__(_("We do not sell this, or no longer do. Nothing was charged."))
 
 
 class BadQuantity(ShopError):
@@ -47,8 +47,8 @@ class SoldOut(ShopError):
     def __init__(self, name: str) -> None:
         super().__init__(
             _(
-                "Of “%(name)s” there are not enough left. Nothing was charged; please choose fewer "
-                "or something else.",
+                "Nothing was charged: there are not enough left of “%(name)s”. Please choose "
+                "fewer, or something else.",
                 name=name,
             )
         )
@@ -79,10 +79,18 @@ def catalogue() -> Sequence[Product]:
 
 def get_product(slug: str) -> Product:
     """Return the product on sale at this address; raise ProductMissing."""
-    product = db.session.scalar(select(Product).where(Product.slug == slug, Product.active))
+    mine = select(Product).where(Product.slug == slug, Product.active)
+    # PostgreSQL fails over a NUL instead of finding nothing.
+    product = db.session.scalar(mine) if slug.isprintable() else None
     if product is None:
         raise ProductMissing
     return product
+
+
+def find_products(ids: Iterable[int]) -> Sequence[Product]:
+    """Return those of these products that are on sale, oldest first."""
+    mine = select(Product).where(Product.id.in_(ids), Product.active).order_by(Product.id)
+    return db.session.scalars(mine).all()
 
 
 def choose(wanted: Iterable[tuple[int, int]]) -> list[Choice]:

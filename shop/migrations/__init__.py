@@ -1,6 +1,7 @@
 """The database's schema: which version the code needs, and how a database comes to it."""
 
 import os
+import threading
 from pathlib import Path
 
 from flask import Flask, current_app, request
@@ -13,6 +14,8 @@ from shop.extensions import db, end_read
 
 DIRECTORY = Path(__file__).parent
 UNCHECKED = ("healthz", "static", "bootstrap.static")
+# Alembic keeps its run in a module; between processes the database's own lock decides.
+_one_thread = threading.Lock()
 
 
 def init_schema(app: Flask) -> None:
@@ -42,7 +45,10 @@ def upgrade() -> None:
     end_read()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     _load_flask_migrate(app)
-    command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+    # SQLite makes the file, but not the folder that it lies in.
+    app.config["SHOP_DATA_DIR"].mkdir(parents=True, exist_ok=True)
+    with _one_thread:
+        command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
 
 
 def _load_flask_migrate(app: Flask) -> None:

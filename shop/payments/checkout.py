@@ -60,7 +60,7 @@ class AmountTooSmall(ShopError):
 
     def __init__(self) -> None:
         super().__init__(
-            _("This is too little to be paid by card. Nothing was charged; please choose more.")
+            _("This is too little to pay by card. Nothing was charged; please choose a little more.")
         )
 
 
@@ -118,7 +118,7 @@ def pay_again(token: str, buyer: Buyer) -> Started:
     order = service.get_order(token)
     if order.mode != current_app.config["SHOP_MODE"]:
         raise service.OrderMissing(
-            _("This order belongs to a trial of the shop and cannot be paid.")
+            _("This order is from a trial of the shop and cannot be paid. Nothing was charged.")
         )
     if order.state in service.ORDERED:
         raise AlreadyOrdered(token)

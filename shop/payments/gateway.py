@@ -74,12 +74,24 @@ class CheckoutSession:
     reference: str | None
     livemode: bool
     payment_intent: str | None
+    intent_status: str | None
     email: str | None
 
     @property
     def is_paid(self) -> bool:
         """Whether Stripe has the money."""
         return self.status == "complete" and self.payment_status == "paid"
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a payment that was to come later (konbini) will not come."""
+        failed = self.intent_status in ("requires_payment_method", "canceled")
+        return self.status == "complete" and self.payment_status == "unpaid" and failed
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the customer has done their part and the money is still to come."""
+        return self.status == "complete" and self.payment_status == "unpaid" and not self.has_failed
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,9 @@ def retrieve_session(session_id: str) -> CheckoutSession:
     """Return the session as Stripe has it now; raises StripeRefused and StripeUnreachable."""
 
     def call(client: "stripe.StripeClient") -> CheckoutSession:
-        session = _read_session(client.v1.checkout.sessions.retrieve(session_id))
+        session = _read_session(
+            client.v1.checkout.sessions.retrieve(session_id, {"expand": ["payment_intent"]})
+        )
         if session.id != session_id:
             raise ValueError("another session than the one asked for")
         return session
@@ -242,6 +256,8 @@ def _read_session(answer: Any) -> CheckoutSession:
     if url is not None and not url.startswith(("https://", "http://")):
         raise ValueError("the session's address is no web address")
     intent = data.get("payment_intent")
+    if not isinstance(intent, dict):
+        intent = {"id": _text_or_none(data, "payment_intent")}
     details = data.get("customer_details") or {}
     return CheckoutSession(
         id=_text(data, "id"),
@@ -252,9 +268,8 @@ def _read_session(answer: Any) -> CheckoutSession:
         currency=_text_or_none(data, "currency"),
         reference=_text_or_none(data, "client_reference_id"),
         livemode=data["livemode"] is True,
-        payment_intent=intent["id"]
-        if isinstance(intent, dict)
-        else _text_or_none(data, "payment_intent"),
+        payment_intent=_text_or_none(intent, "id"),
+        intent_status=_text_or_none(intent, "status"),
         email=_text_or_none(details, "email"),
     )
 

@@ -239,13 +239,18 @@ def _apply(attempt_id: int, facts: gateway.CheckoutSession, event: gateway.Event
         attempt.session_id, attempt.url = facts.id, facts.url
     if facts.is_paid:
         _take_payment(order, attempt, facts)
-    elif facts.status == "complete" and facts.payment_status == "unpaid":
-        if move(order, "awaiting_payment"):
-            note(order, "awaiting_payment")
-    elif facts.status == "expired" and attempt.open_order_id is not None:
+    elif facts.is_awaited and move(order, "awaiting_payment"):
+        note(order, "awaiting_payment")
+    elif facts.has_failed or facts.status == "expired":
+        _give_up(order, attempt)
+    return order
+
+
+def _give_up(order: Order, attempt: Attempt) -> None:
+    """Nobody can pay through this attempt any more; an older one says nothing about the order."""
+    if attempt.open_order_id is not None:
         close_attempt(attempt, "expired")
         cancel(order, "expired")
-    return order
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: gateway.CheckoutSession) -> None:
@@ -312,5 +317,5 @@ def _misfits(order: Order, facts: gateway.CheckoutSession) -> list[str]:
 
 def _no_order() -> str:
     return str(
-        _("We know no such order. Nothing was charged by this page; please check your link.")
+        _("We cannot find this order. Nothing was charged by this page; please check your link.")
     )

@@ -59,7 +59,7 @@ def cancel() -> ResponseReturnValue:
     order = service.get_order(request.args.get("order", ""))
     if order.state in service.ORDERED:
         return redirect(url_for("payments.order", token=order.token), 303)
-    flash(_("You came back without paying. Nothing was charged and nothing is lost."))
+    flash(_("You came back without paying. Nothing was charged, and nothing is lost."))
     return redirect(url_for("catalog.cart_page"), 303)
 
 

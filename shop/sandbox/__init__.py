@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from . import api, control, pages
 from .box import Sandbox
@@ -82,10 +83,14 @@ def _protect(response: Response) -> Response:
     return response
 
 
-def _explain(error: HTTPException) -> Response | tuple[str, int]:
-    """Answer what went wrong: to programs in Stripe's shape, to people in words."""
-    if request.path.startswith("/v1"):
+def _explain(error: HTTPException) -> Any:
+    """Answer what went wrong: to programs as JSON, to people in words."""
+    if isinstance(error, RequestRedirect):
+        return error
+    if request.path.startswith("/v1/"):
         return api.refuse_http(error)
+    if control.wants_json():
+        return {"error": {"message": error.description}}, error.code
     text = words(language(None, request.accept_languages))
     missing = error.code == 404
     page = render_template(

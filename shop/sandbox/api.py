@@ -12,37 +12,29 @@ from . import charges, clock, contract, sessions
 from .box import Sandbox, sandbox
 from .errors import ApiError, AuthenticationError, ParameterError, ServerError
 from .idempotency import Answer, fingerprint, once
-from .lists import expand
+from .lists import Operation, expand, lister, retriever
 from .objects import public
 from .params import nested
 from .store import Document, Transaction, new_id
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
-Operation = Callable[..., Document]
 
-ROUTES: list[tuple[str, str, str, Operation]] = [
-    ("POST", "/checkout/sessions", "sessions.create", sessions.create),
-    ("GET", "/checkout/sessions", "sessions.list", sessions.listing),
-    ("GET", "/checkout/sessions/<one>", "sessions.retrieve", sessions.retrieve),
-    ("POST", "/checkout/sessions/<one>/expire", "sessions.expire", sessions.expire),
-    ("GET", "/checkout/sessions/<one>/line_items", "sessions.line_items", sessions.line_items),
-    ("POST", "/tokens", "tokens.create", charges.create_token),
-    ("POST", "/charges", "charges.create", charges.create_charge),
-    ("POST", "/refunds", "refunds.create", charges.create_refund),
-    ("GET", "/tokens/<one>", "tokens.retrieve", charges.retriever("token", "token")),
+ACTIONS: list[tuple[str, str, Operation]] = [
+    ("/checkout/sessions", "sessions.create", sessions.create),
+    ("/checkout/sessions/<one>/expire", "sessions.expire", sessions.expire),
+    ("/tokens", "tokens.create", charges.create_token),
+    ("/charges", "charges.create", charges.create_charge),
+    ("/refunds", "refunds.create", charges.create_refund),
 ]
-for kind, param in (
-    ("payment_intent", "intent"),
-    ("charge", "charge"),
-    ("refund", "refund"),
-    ("dispute", "dispute"),
-    ("event", "id"),
-):
-    plural = f"{kind}s"
-    ROUTES += [
-        ("GET", f"/{plural}", f"{plural}.list", charges.lister(kind, f"/v1/{plural}")),
-        ("GET", f"/{plural}/<one>", f"{plural}.retrieve", charges.retriever(kind, param)),
-    ]
+# Path, endpoint, kind of object, and what Stripe calls its id in an error.
+RESOURCES = [
+    ("/checkout/sessions", "sessions", "checkout.session", "session"),
+    ("/payment_intents", "payment_intents", "payment_intent", "intent"),
+    ("/charges", "charges", "charge", "charge"),
+    ("/refunds", "refunds", "refund", "refund"),
+    ("/disputes", "disputes", "dispute", "dispute"),
+    ("/events", "events", "event", "id"),
+]
 
 
 def _view(endpoint: str, operation: Operation) -> Callable[..., Response]:
@@ -68,8 +60,18 @@ def _view(endpoint: str, operation: Operation) -> Callable[..., Response]:
     return view
 
 
-for method, path, endpoint, operation in ROUTES:
-    bp.add_url_rule(path, endpoint.replace(".", "_"), _view(endpoint, operation), methods=[method])
+def _route(method: str, path: str, endpoint: str, operation: Operation) -> None:
+    view = _view(endpoint, operation)
+    bp.add_url_rule(path, endpoint.replace(".", "_"), view, methods=[method])
+
+
+for path, endpoint, action in ACTIONS:
+    _route("POST", path, endpoint, action)
+for path, endpoint, kind, param in RESOURCES:
+    _route("GET", path, f"{endpoint}.list", lister(kind, f"/v1{path}"))
+    _route("GET", f"{path}/<one>", f"{endpoint}.retrieve", retriever(kind, param))
+_route("GET", "/checkout/sessions/<one>/line_items", "sessions.line_items", sessions.line_items)
+_route("GET", "/tokens/<one>", "tokens.retrieve", retriever("token", "token"))
 
 
 def mark_request() -> None:

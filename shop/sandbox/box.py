@@ -21,7 +21,7 @@ class Sandbox:
     secret_keys: Collection[str] | None
 
     def deliver_due(self) -> int:
-        """Do what the clock says is due and deliver the events; return the number of tries.
+        """Do what the clock says is due, deliver the events and return how many were answered.
 
         Call it when no database transaction is open and the visitor has the answer.
         """

@@ -1,13 +1,13 @@
 """Charges without a session: tokens, legacy charges, refunds and disputes."""
 
+import dataclasses
 from typing import Any
 
 from . import cards, objects
-from .cards import Card
+from .cards import Behaviour, Card
 from .contract import absent
 from .errors import ApiError, CardError, ParameterError, missing
 from .events import emit
-from .lists import listed
 from .payments import LATER, charge_card, message
 from .store import Document, Transaction
 from .terms import check_amount, metadata
@@ -58,20 +58,18 @@ def create_charge(tx: Transaction, params: dict[str, Any]) -> Document:
     details["source"] = objects.card_source(card)
     if card.behaviour.authenticate:
         # A charge cannot ask the customer anything, so the bank turns it down.
-        refusal = cards.Behaviour("card_declined", "authentication_required")
-        card = Card.from_dict({**card.to_dict(), "behaviour": {"code": refusal.code,
-                               "decline_code": refusal.decline_code}})  # fmt: skip
+        refusal = Behaviour("card_declined", "authentication_required")
+        card = dataclasses.replace(card, behaviour=refusal)
     charge = charge_card(tx, params["amount"], currency, None, card, **details)
     if card.behaviour.code:
-        raise CardError(
-            402,
-            message(card.behaviour),
-            code=card.behaviour.code,
-            decline_code=card.behaviour.decline_code,
-            charge=charge["id"],
-            param={"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(card.behaviour.code),
-        )
+        raise _declined(card.behaviour, charge)
     return charge
+
+
+def _declined(why: Behaviour, charge: Document) -> CardError:
+    param = {"incorrect_cvc": "cvc", "expired_card": "exp_month"}.get(why.code or "")
+    details = {"decline_code": why.decline_code, "charge": charge["id"]}
+    return CardError(402, message(why), code=why.code, param=param, **details)
 
 
 def _spend(tx: Transaction, source: str) -> Card:
@@ -198,24 +196,3 @@ def open_dispute(tx: Transaction, charge: Document) -> None:
     dispute = tx.put(objects.dispute(tx, charge))
     emit(tx, "charge.dispute.created", dispute)
     emit(tx, "charge.dispute.funds_withdrawn", dispute)
-
-
-def retriever(kind: str, param: str = "id") -> Any:
-    """Return an operation that returns one object of the kind or raises 404."""
-
-    def retrieve(tx: Transaction, params: dict[str, Any], object_id: str) -> Document:
-        doc = tx.get(object_id, kind)
-        if doc is None:
-            raise missing(object_id, kind, param)
-        return doc
-
-    return retrieve
-
-
-def lister(kind: str, url: str) -> Any:
-    """Return an operation that returns a page of objects of the kind."""
-
-    def listing(tx: Transaction, params: dict[str, Any]) -> Document:
-        return listed(tx, kind, url, params)
-
-    return listing

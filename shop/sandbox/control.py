@@ -143,7 +143,10 @@ def _choice(modes: tuple[str, ...]) -> str:
 
 def _done(result: Mapping[str, Any]) -> BaseResponse:
     """Answer a program with the result and a browser with the page."""
+    return jsonify(result) if wants_json() else redirect(url_for("control.page"), 303)
+
+
+def wants_json() -> bool:
+    """Return whether a program is asking."""
     accepts = request.accept_mimetypes
-    if accepts["application/json"] > accepts["text/html"]:
-        return jsonify(result)
-    return redirect(url_for("control.page"), 303)
+    return accepts["application/json"] > accepts["text/html"]

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import logging
 import threading
 import time
 import urllib.parse
@@ -14,6 +15,7 @@ from . import contract
 from .objects import new, public
 from .store import Document, Store, Transaction, new_id
 
+log = logging.getLogger(__name__)
 Deliver = Callable[[bytes, str], int]
 MODES = ("deliver", "drop", "duplicate", "delay", "reorder")
 # Waits between the tries, in seconds of the sandbox's clock; after the last one it gives up.
@@ -77,9 +79,10 @@ class Courier:
         return getattr(self._here, "busy", False)
 
     def deliver_due(self, events: Collection[str] | None = None) -> int:
-        """Deliver what is due, or of it only those events; return the number of tries.
+        """Deliver what is due, or of it only those events; return how many got an answer in time.
 
-        A call from inside a delivery does nothing: the outer one sees what was raised meanwhile.
+        The first that times out ends the round, for somebody may be waiting. A call from inside
+        a delivery does nothing: the outer one sees what was raised meanwhile.
         """
         if self._deliver is None or self.busy:
             return 0
@@ -104,14 +107,16 @@ class Courier:
             until = time.time() + CLAIM_SECONDS
             tx.execute("update deliveries set claimed_until = ? where id = ?", (until, number))
         payload = json.dumps(event, indent=2, ensure_ascii=False).encode()
-        code, error = None, None
+        code, error, slow = None, None, False
         try:
             # The receiver compares the signature's time with its own clock: real time, no offset.
             code = deliver(payload, signature(payload, self._secret, int(time.time())))
-        except Exception as failure:
+        except Exception as failure:  # Whatever the receiver does, the sandbox lives on.
+            log.warning("%s was not delivered", event["type"], exc_info=True)
             error = f"{type(failure).__name__}: {failure}"[:200]
+            slow = isinstance(failure, TimeoutError)
         self._record(number, event, code, error)
-        return True
+        return not slow
 
     def _next(self, tx: Transaction, events: Collection[str] | None) -> tuple[int, Document] | None:
         newest_first = tx.setting("webhooks_mode", "deliver") == "reorder"

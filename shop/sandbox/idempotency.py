@@ -14,6 +14,14 @@ LONGEST_KEY = 255
 KEPT_SECONDS = 24 * 3600
 # A process that dies in the middle loses its claim after this many real seconds.
 CLAIM_SECONDS = 60
+OTHER_PARAMETERS = (
+    "Keys for idempotent requests can only be used with the same parameters they were first used"
+    " with. Try using a key other than '{key}' if you meant to execute a different request."
+)
+IN_USE = (
+    "There is currently another in-progress request using this Idempotent Key (that probably means"
+    " you submitted twice, and the other request is still going through): {key}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +52,14 @@ def once(
     ParameterError the operation raises, which no key remembers.
     """
     key = request["idempotency_key"]
-    if key:
-        stored = _claim(store, key, mark, str(request["id"]))
-        if stored:
-            return stored
+    stored = _claim(store, key, mark, str(request["id"])) if key else None
+    if stored:
+        return stored
     try:
         with store.write() as tx:
             tx.request = dict(request)
             answer = _carry_out(tx, operation)
-            if key:
-                tx.execute(
-                    "update idempotency set status = ?, doc = ? where key = ?",
-                    (answer.status, json.dumps(answer.doc), key),
-                )
+            _keep(tx, key, answer)
     except BaseException:
         if key:
             _release(store, key)
@@ -80,32 +83,29 @@ def _claim(store: Store, key: str, mark: str, request_id: str) -> Answer | None:
     with store.write() as tx:
         tx.execute("delete from idempotency where created < ?", (tx.now - KEPT_SECONDS,))
         row = tx.execute(
-            "select fingerprint, request_id, claimed_at, status, doc from idempotency"
+            "select fingerprint, request_id, status, doc, claimed_at from idempotency"
             " where key = ?",
             (key,),
         ).fetchone()
-        if row is None or (row[3] is None and row[2] < time.time() - CLAIM_SECONDS):
+        if row is None or (row[2] is None and row[4] < time.time() - CLAIM_SECONDS):
             tx.execute(
                 "insert or replace into idempotency values (?, ?, ?, ?, ?, null, null)",
                 (key, mark, request_id, time.time(), tx.now),
             )
             return None
-    first, original, _, status, doc = row
+    first, original, status, doc, _ = row
     if first != mark:
-        text = (
-            "Keys for idempotent requests can only be used with the same parameters they were"
-            f" first used with. Try using a key other than '{key}' if you meant to execute a"
-            " different request."
-        )
-        raise IdempotencyError(400, text)
+        raise IdempotencyError(400, OTHER_PARAMETERS.format(key=key))
     if status is None:
-        text = (
-            "There is currently another in-progress request using this Idempotent Key (that"
-            " probably means you submitted twice, and the other request is still going through):"
-            f" {key}"
-        )
-        raise ApiError(409, text, code="idempotency_key_in_use")
+        raise ApiError(409, IN_USE.format(key=key), code="idempotency_key_in_use")
     return Answer(status, json.loads(doc), original)
+
+
+def _keep(tx: Transaction, key: str | None, answer: Answer) -> None:
+    tx.execute(
+        "update idempotency set status = ?, doc = ? where key = ?",
+        (answer.status, json.dumps(answer.doc), key),
+    )
 
 
 def _release(store: Store, key: str) -> None:

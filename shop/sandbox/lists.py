@@ -1,6 +1,7 @@
 """Lists with Stripe's cursors and filters, and `expand`."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from . import objects
@@ -10,15 +11,30 @@ from .store import Document, Transaction
 FILTERS = ("payment_intent", "charge", "status", "type", "customer", "customer_account",
            "payment_link", "subscription", "transfer_group")  # fmt: skip
 BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+Operation = Callable[..., Document]
 KINDS = {"pi": "payment_intent", "ch": "charge", "prod": "product"}
+
+
+def retriever(kind: str, param: str) -> Operation:
+    """Return an operation that returns one object of the kind, or raises 404."""
+
+    def retrieve(tx: Transaction, _: dict[str, Any], object_id: str) -> Document:
+        doc = tx.get(object_id, kind)
+        if doc is None:
+            raise missing(object_id, kind, param)
+        return doc
+
+    return retrieve
+
+
+def lister(kind: str, url: str) -> Operation:
+    """Return an operation that returns a page of objects of the kind, newest first."""
+    return lambda tx, params: listed(tx, kind, url, params)
 
 
 def listed(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Document:
     """Return the page that `limit`, the cursors and the filters ask for, newest first."""
-    limit = params.get("limit", 10)
-    if not 1 <= limit <= 100:
-        text = "This value must be between 1 and 100."
-        raise ParameterError(text, param="limit", code="parameter_invalid_integer")
+    limit = page_size(params)
     conditions: list[tuple[str, object]] = [
         (f"json_extract(doc, '$.{name}') = ?", params[name]) for name in FILTERS if name in params
     ]
@@ -37,6 +53,15 @@ def listed(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Docu
     found = tx.find(kind, conditions, limit=limit + 1, oldest_first=backwards)
     data = found[:limit]
     return objects.page(url, data[::-1] if backwards else data, has_more=len(found) > limit)
+
+
+def page_size(params: dict[str, Any]) -> int:
+    """Return `limit` (10 unless told); raises ParameterError beyond 1 to 100."""
+    limit: int = params.get("limit", 10)
+    if not 1 <= limit <= 100:
+        text = "This value must be between 1 and 100."
+        raise ParameterError(text, param="limit", code="parameter_invalid_integer")
+    return limit
 
 
 def _place(tx: Transaction, kind: str, object_id: str, param: str) -> int:

@@ -1,5 +1,6 @@
 """What becomes of a session once the customer sends the form."""
 
+import dataclasses
 import secrets
 
 from . import objects
@@ -38,7 +39,7 @@ def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> B
 
     Afterwards the session is complete, or waits for the bank's question (`session["_"]["asked"]`).
     """
-    intent = _intent(tx, session, email, "card")
+    intent = _intent(tx, session, "card")
     session["_"] |= {"asked": None, "email": email}
     if card.behaviour.authenticate and not card.authenticated:
         session["_"]["asked"] = card.to_dict()
@@ -60,9 +61,9 @@ def answer_bank(tx: Transaction, session: Document, *, agreed: bool) -> Behaviou
     """Take the customer's answer to the bank's question; return why it was declined, or None."""
     card = Card.from_dict(session["_"]["asked"])
     if agreed:
-        authenticated = Card.from_dict({**card.to_dict(), "authenticated": True})
+        authenticated = dataclasses.replace(card, authenticated=True)
         return pay_by_card(tx, session, session["_"]["email"], authenticated)
-    intent = _intent(tx, session, session["_"]["email"], "card")
+    intent = _intent(tx, session, "card")
     session["_"]["asked"] = None
     _fail_intent(tx, session, intent, NOT_AUTHENTICATED, None)
     return NOT_AUTHENTICATED
@@ -70,7 +71,7 @@ def answer_bank(tx: Transaction, session: Document, *, agreed: bool) -> Behaviou
 
 def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: str) -> None:
     """Complete the session unpaid, with a slip for the convenience store."""
-    intent = _intent(tx, session, email, "konbini")
+    intent = _intent(tx, session, "konbini")
     expires_at = _voucher_end(tx.now, session["_"]["konbini"].get("expires_after_days", 3))
     store = {
         "confirmation_number": "11111111110",
@@ -102,7 +103,7 @@ def _schedule_voucher(tx: Transaction, session: Document, email: str, expires_at
 
 def pay_voucher(tx: Transaction, session: Document) -> None:
     """Somebody paid the slip at the counter."""
-    intent = _intent(tx, session, session["customer_details"]["email"], "konbini")
+    intent = _intent(tx, session, "konbini")
     charge = objects.charge(
         tx, intent["amount"], intent["currency"], session["customer_details"]["email"]
     )
@@ -121,7 +122,7 @@ def pay_voucher(tx: Transaction, session: Document) -> None:
 
 def expire_voucher(tx: Transaction, session: Document) -> None:
     """Nobody paid the slip in time; the session stays complete and unpaid."""
-    intent = _intent(tx, session, session["customer_details"]["email"], "konbini")
+    intent = _intent(tx, session, "konbini")
     session["_"]["slip"]["late"] = True
     _fail_intent(tx, session, intent, VOUCHER_EXPIRED, None)
     emit(tx, "checkout.session.async_payment_failed", session)
@@ -173,13 +174,12 @@ def _tie(charge: Document, intent: Document) -> None:
     charge["receipt_email"] = intent["receipt_email"]
 
 
-def _intent(tx: Transaction, session: Document, email: str, method: str) -> Document:
+def _intent(tx: Transaction, session: Document, method: str) -> Document:
     """Return the session's intent; the first attempt to pay makes it."""
     if session["payment_intent"]:
         intent = tx.get(session["payment_intent"], "payment_intent") or {}
     else:
         intent = {**objects.payment_intent(tx, session), **session["_"]["intent"]}
-        intent["receipt_email"] = intent["receipt_email"] or email
         session["payment_intent"] = intent["id"]
     intent["payment_method"] = new_id("pm")
     intent["payment_method_options"] = {method: {}}

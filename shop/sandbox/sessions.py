@@ -5,9 +5,9 @@ from typing import Any
 from . import objects
 from .errors import ApiError, ParameterError, missing
 from .events import emit
-from .lists import listed
+from .lists import page_size, retriever
 from .store import Document, Transaction, new_id
-from .terms import check_amount, check_line, check_terms, metadata
+from .terms import at_least, check_amount, check_line, check_terms, metadata
 
 SHORTEST, LONGEST = 30 * 60, 24 * 3600
 KONBINI_FROM, KONBINI_TO = 120, 300_000
@@ -21,6 +21,7 @@ ECHOED = (
     "submit_type",
     "success_url",
 )
+retrieve = retriever("checkout.session", "session")
 
 
 def create(tx: Transaction, params: dict[str, Any]) -> Document:
@@ -44,27 +45,11 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     return tx.put(session)
 
 
-def retrieve(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:
-    """Return the session; raises 404 where there is none."""
-    session = tx.get(session_id, "checkout.session")
-    if session is None:
-        raise missing(session_id, "checkout.session", "session")
-    return session
-
-
-def listing(tx: Transaction, params: dict[str, Any]) -> Document:
-    """Return a page of sessions, newest first."""
-    return listed(tx, "checkout.session", "/v1/checkout/sessions", params)
-
-
 def line_items(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:
-    """Return the session's lines (at most 100, never paged further than `limit`)."""
-    lines = retrieve(tx, {}, session_id)["_"]["lines"]
-    limit = params.get("limit", 10)
-    names = [line["id"] for line in lines]
-    start = (
-        names.index(params["starting_after"]) + 1 if params.get("starting_after") in names else 0
-    )
+    """Return a page of the session's lines."""
+    lines, limit = retrieve(tx, {}, session_id)["_"]["lines"], page_size(params)
+    after = [n + 1 for n, line in enumerate(lines) if line["id"] == params.get("starting_after")]
+    start = after[0] if after else 0
     url = f"/v1/checkout/sessions/{session_id}/line_items"
     return objects.page(url, lines[start : start + limit], has_more=len(lines) > start + limit)
 
@@ -98,21 +83,14 @@ def _price(session: Document, lines: list[Document], shipping: list[dict[str, An
         raise missing(shipping[0].get("shipping_rate", ""), "shipping rate", "shipping_options")
     subtotal = sum(line["amount_total"] for line in lines)
     extra = fixed.get("amount", 0)
+    at_least(0, extra, "shipping_options[0][shipping_rate_data][fixed_amount][amount]")
     session["currency"] = currencies.pop()
     session["amount_subtotal"], session["amount_total"] = subtotal, subtotal + extra
-    session["total_details"] = {
-        "amount_discount": 0,
-        "amount_shipping": extra,
-        "amount_tax": 0,
-    }
+    session["total_details"] = {"amount_discount": 0, "amount_shipping": extra, "amount_tax": 0}
     if fixed:
         rate = new_id("shr")
-        session["shipping_cost"] = {
-            "amount_subtotal": extra,
-            "amount_tax": 0,
-            "amount_total": extra,
-            "shipping_rate": rate,
-        }
+        session["shipping_cost"] = {"amount_subtotal": extra, "amount_tax": 0}
+        session["shipping_cost"] |= {"amount_total": extra, "shipping_rate": rate}
         session["shipping_options"] = [{"shipping_amount": extra, "shipping_rate": rate}]
     check_amount(session["amount_total"], session["currency"], "line_items")
 

@@ -28,24 +28,33 @@ def metadata(given: Any, param: str) -> dict[str, str]:
 
 def check_terms(params: dict[str, Any]) -> None:
     """Refuse what Stripe would, and what the sandbox would otherwise silently ignore."""
-    if "mode" not in params:
-        raise absent("mode")
+    for name in ("mode", "success_url", "line_items"):
+        if not params.get(name):
+            raise absent(name)
+    _check_known(params)
+    _check_customer(params)
+    for name in ("success_url", "cancel_url"):
+        if name in params and not _is_url(params[name]):
+            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
+    if len(params["line_items"]) > 100:
+        raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
+
+
+def _check_known(params: dict[str, Any]) -> None:
     if params["mode"] != "payment" or params.get("ui_mode", "hosted_page") != "hosted_page":
         text = "The sandbox knows sessions with mode=payment and ui_mode=hosted_page only."
         raise ParameterError(text, param="mode" if params["mode"] != "payment" else "ui_mode")
-    for name in ("customer", "customer_account"):
-        if params.get(name):
-            raise missing(params[name], "customer", name)
     if params.get("payment_intent_data", {}).get("capture_method", "automatic") == "manual":
         param = "payment_intent_data[capture_method]"
         raise ParameterError("The sandbox captures at once, never by hand.", param=param)
     if params.get("discounts"):
         raise ParameterError("The sandbox knows no discounts.", param="discounts")
-    if "success_url" not in params:
-        raise absent("success_url")
-    for name in ("success_url", "cancel_url"):
-        if name in params and not _is_url(params[name]):
-            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
+
+
+def _check_customer(params: dict[str, Any]) -> None:
+    for name in ("customer", "customer_account"):
+        if params.get(name):
+            raise missing(params[name], "customer", name)
     if len(params.get("client_reference_id", "")) > 200:
         text = "Invalid string: can have up to 200 characters"
         raise ParameterError(text, param="client_reference_id")
@@ -53,18 +62,12 @@ def check_terms(params: dict[str, Any]) -> None:
     if email is not None and not is_email(email):
         text = f"Invalid email address: {email[:100]}"
         raise ParameterError(text, param="customer_email", code="email_invalid")
-    if not params.get("line_items"):
-        raise absent("line_items")
-    if len(params["line_items"]) > 100:
-        raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
 
 
 def is_email(text: str) -> bool:
     """Return whether the text looks like an address that a mail could reach."""
-    name, at, domain = text.rpartition("@")
-    return bool(at and name and "." in domain.strip(".") and len(text) <= 254) and not (
-        set(" \t\r\n,;<>\0") & set(text) or "@" in name
-    )
+    shape = re.fullmatch(r"[^\s@,;<>]+@[^\s@,;<>.]+(\.[^\s@,;<>.]+)+", text)
+    return bool(shape) and text.isprintable() and len(text) <= 254
 
 
 def _is_url(text: str) -> bool:
@@ -86,15 +89,16 @@ def check_line(line: dict[str, Any], param: str) -> None:
     for name in ("product_data", "unit_amount"):
         if name not in data:
             raise absent(f"{param}[price_data][{name}]")
-    _at_least(0, data["unit_amount"], f"{param}[price_data][unit_amount]")
-    _at_least(1, line.get("quantity", 1), f"{param}[quantity]")
+    at_least(0, data["unit_amount"], f"{param}[price_data][unit_amount]")
+    at_least(1, line.get("quantity", 1), f"{param}[quantity]")
     if not data["product_data"]["name"]:
         param = f"{param}[price_data][product_data][name]"
         text = f"You passed an empty string for '{param}'."
         raise ParameterError(text, param=param, code="parameter_invalid_empty")
 
 
-def _at_least(least: int, number: int, param: str) -> None:
+def at_least(least: int, number: int, param: str) -> None:
+    """Raise where the number is below the least."""
     if number < least:
         text = f"This value must be greater than or equal to {least}."
         raise ParameterError(text, param=param, code="parameter_invalid_integer")
