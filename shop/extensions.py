@@ -77,6 +77,11 @@ babel = Babel()
 bootstrap = Bootstrap5()
 
 
+def is_key(text: str) -> bool:
+    """Tell whether `text` could stand in a Key column; PostgreSQL does not even take a NUL to ask."""
+    return 0 < len(text) <= 255 and text.isascii() and text.isprintable()
+
+
 def now() -> datetime:
     """Return the present instant, in UTC and to the second, as the database keeps it."""
     return datetime.now(UTC).replace(microsecond=0)
@@ -151,19 +156,20 @@ def end_read() -> None:
 
 def insert_once(model: type[Base], **values: Any) -> bool:
     """Insert a row unless its unique key is there already; return whether it was inserted."""
+    table: Any = model.__table__  # through the mapped class no row count comes back
     dialect = db.session.get_bind().dialect.name
     if dialect in ("mysql", "mariadb"):
         from sqlalchemy import insert
 
-        statement: Any = insert(model).values(**values).prefix_with("IGNORE")
+        statement: Any = insert(table).values(**values).prefix_with("IGNORE")
     elif dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
-        statement = postgresql.insert(model).values(**values).on_conflict_do_nothing()
+        statement = postgresql.insert(table).values(**values).on_conflict_do_nothing()
     else:
         from sqlalchemy.dialects import sqlite
 
-        statement = sqlite.insert(model).values(**values).on_conflict_do_nothing()
+        statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
     return changed_rows(statement) == 1
 
 
@@ -181,8 +187,10 @@ def health() -> tuple[dict[str, str], int]:
 
 def changed_rows(statement: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it touched."""
-    options = {"synchronize_session": False}
+    options = {"synchronize_session": False, "preserve_rowcount": True}
     count: int = db.session.execute(statement, execution_options=options).rowcount  # type: ignore[attr-defined]
+    if count < 0:
+        raise RuntimeError("the driver does not say how many rows were touched")
     return count
 
 

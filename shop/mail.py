@@ -138,8 +138,7 @@ def _queue(order_id: int, kind: str, to: str, language: str, context: dict[str, 
 
 def _queue_for_staff(order_id: int, kind: str, context: dict[str, Any]) -> None:
     config = current_app.config
-    if config["SHOP_OWNER_EMAIL"]:
-        _queue(order_id, kind, config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"], context)
+    _queue(order_id, kind, config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"], context)
 
 
 def _send_one_for(app: Flask) -> None:

@@ -1,5 +1,6 @@
 """Money as integers in minor units. The one currency table of the shop is here."""
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Self
@@ -62,4 +63,6 @@ class Money:
             units, self.currency.upper(), locale=locale, decimal_quantization=False
         )
         # CLDR's Japanese writes the full-width sign; the shop writes one sign in both languages.
-        return text.replace("\N{FULLWIDTH YEN SIGN}", "\N{YEN SIGN}")
+        text = text.replace("\N{FULLWIDTH YEN SIGN}", "\N{YEN SIGN}")
+        # It also asks for a space between a code and its figures, which Babel leaves out.
+        return re.sub(r"([A-Z])(\d)", "\\1\N{NO-BREAK SPACE}\\2", text)

@@ -1,6 +1,5 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,12 +12,14 @@ from werkzeug.serving import make_server
 
 from shop import create_app
 from shop.demo import fill
+from shop.extensions import db
 from shop.migrations import upgrade
 from shop.sandbox import create_sandbox
 from shop.sandbox.events import http_deliver
+from tests import databases
 from tests.actors import Browser, Buyer, Switches
+from tests.databases import SECRET
 
-SECRET = "for tests only, 32 characters or more"
 WEBHOOK_SECRET = "whsec_for_tests_only"
 
 
@@ -34,18 +35,36 @@ def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_app(tmp_path: Path, filled_database: Path) -> Callable[..., Flask]:
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, filled_database: Path, worker: str
+) -> str | None:
+    """The address of this test's own database: SQLite, unless the test asks for another kind."""
+    return databases.fresh(getattr(request, "param", "sqlite"), tmp_path, filled_database, worker)
+
+
+@pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """The name of this test process among those that run side by side."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "alone"))
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Flask]]:
     """Return a function that makes a shop over this test's database, with these settings."""
-    shutil.copy(filled_database, tmp_path / "shop.sqlite3")
+    made: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
         given = {"SECRET_KEY": SECRET, "SHOP_DATA_DIR": tmp_path, "TESTING": True}
-        app = create_app(given | settings)
+        app = create_app(given | {"DATABASE_URL": database} | settings)
         # A view that breaks is a 500 page here too, as the visitor would see it.
         app.config["PROPAGATE_EXCEPTIONS"] = False
+        made.append(app)
         return app
 
-    return make
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from flask import Flask
 
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
+from tests.databases import on_all
 
+pytestmark = on_all
 MUGS = 3
 
 

@@ -5,8 +5,11 @@ import time
 import pytest
 
 from tests.conftest import Till
+from tests.databases import on_all
 
 MODES = ["refuse", "rate_limit", "error", "garbage", "lost"]
+
+pytestmark = on_all
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,9 +12,12 @@ from stripe import WebhookSignature
 
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
+from tests.databases import on_all
 from tests.wire import Wire
 
 ONCE = ["customer_paid", "staff_new_order"]
+
+pytestmark = on_all
 
 
 def kinds(till: Till) -> list[str]:

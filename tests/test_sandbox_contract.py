@@ -234,6 +234,11 @@ def test_expanded_answers_fit(bench: Bench) -> None:
         ({"customer": "cus_1"}, "customer", "resource_missing"),
         ({"customer_email": "nobody"}, "customer_email", "email_invalid"),
         ({"expires_at": 1}, "expires_at", None),
+        (
+            {"payment_method_options": {"konbini": {"expires_after_days": 61}}},
+            "payment_method_options[konbini][expires_after_days]",
+            None,
+        ),
         ({"expires_at": "soon"}, "expires_at", "parameter_invalid_integer"),
         ({"metadata": {"k" * 41: "v"}}, "metadata", None),
         ({"metadata": {"k": "v" * 501}}, "metadata[k]", None),

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 
 from shop.catalog.models import Product
 from shop.errors import ShopError
-from shop.extensions import changed_rows, db
+from shop.extensions import changed_rows, db, is_key
 from shop.money import Money
 
 WINDOW_SIZE = 6
@@ -80,8 +80,7 @@ def catalogue() -> Sequence[Product]:
 def get_product(slug: str) -> Product:
     """Return the product on sale at this address; raise ProductMissing."""
     mine = select(Product).where(Product.slug == slug, Product.active)
-    # PostgreSQL fails over a NUL instead of finding nothing.
-    product = db.session.scalar(mine) if slug.isprintable() else None
+    product = db.session.scalar(mine) if is_key(slug) else None
     if product is None:
         raise ProductMissing
     return product

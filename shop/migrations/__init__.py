@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask, current_app, request
@@ -45,10 +46,16 @@ def upgrade() -> None:
     end_read()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     _load_flask_migrate(app)
-    # SQLite makes the file, but not the folder that it lies in.
-    app.config["SHOP_DATA_DIR"].mkdir(parents=True, exist_ok=True)
+    _make_data_folder()
     with _one_thread:
         command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+
+
+def _make_data_folder() -> None:
+    """Make the folder that SQLite's file lies in: SQLite makes only the file."""
+    # Where it cannot be made the database says so.
+    with suppress(OSError):
+        current_app.config["SHOP_DATA_DIR"].mkdir(parents=True, exist_ok=True)
 
 
 def _load_flask_migrate(app: Flask) -> None:
@@ -62,6 +69,7 @@ def _ensure_schema() -> ResponseReturnValue | None:
     """Give an empty database its schema; an old one waits for its owner to make a copy first."""
     if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
         return None
+    _make_data_folder()
     found = revision()
     if found is None and not inspect(db.engine).get_table_names():
         upgrade()

@@ -60,7 +60,7 @@ class AmountTooSmall(ShopError):
 
     def __init__(self) -> None:
         super().__init__(
-            _("This is too little to pay by card. Nothing was charged; please choose a little more.")
+            _("This is too little to pay by card. Nothing was charged; please choose more.")
         )
 
 

@@ -24,7 +24,8 @@ ANSWER_SECONDS = 10.0
 # All calls of one request together: a visitor waits 15 seconds at most.
 REQUEST_SECONDS = 13.0
 SIGNATURE_TOLERANCE_SECONDS = 300
-MOST_TEXT = 5000  # the address of a session is long
+MOST_ID = 255
+MOST_ADDRESS = 5000
 
 
 class StripeUnreachable(ShopError):
@@ -252,7 +253,7 @@ def _in_process_client(call_wsgi: Callable[..., Any]) -> "stripe.HTTPClient":
 
 def _read_session(answer: Any) -> CheckoutSession:
     data = answer.to_dict(for_json=True)
-    url = _text_or_none(data, "url")
+    url = _text_or_none(data, "url", MOST_ADDRESS)
     if url is not None and not url.startswith(("https://", "http://")):
         raise ValueError("the session's address is no web address")
     intent = data.get("payment_intent")
@@ -285,15 +286,15 @@ def _read_event(data: dict[str, Any]) -> Event:
     )
 
 
-def _text(data: Mapping[str, Any], name: str) -> str:
+def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
     value = data[name]
-    if not isinstance(value, str) or not 0 < len(value) <= MOST_TEXT:
+    if not isinstance(value, str) or not 0 < len(value) <= most:
         raise ValueError(f"{name} is no text")
     return value
 
 
-def _text_or_none(data: Mapping[str, Any], name: str) -> str | None:
-    return None if data.get(name) is None else _text(data, name)
+def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
+    return None if data.get(name) is None else _text(data, name, most)
 
 
 def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:

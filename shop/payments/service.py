@@ -14,7 +14,7 @@ from sqlalchemy import or_, select, update
 from shop import mail
 from shop.catalog import shelf
 from shop.errors import ShopError
-from shop.extensions import changed_rows, db, end_read, insert_once, now, write
+from shop.extensions import changed_rows, db, end_read, insert_once, is_key, now, write
 from shop.payments import gateway
 from shop.payments.models import Attempt, LedgerEntry, Order, StripeEvent, TimelineEntry
 from shop.security import external_url
@@ -70,9 +70,7 @@ def note(order: Order, kind: str, detail: str = "") -> None:
 
 def get_order(token: str) -> Order:
     """Return the order with this token; raise OrderMissing."""
-    order = (
-        db.session.scalar(select(Order).where(Order.token == token)) if token.isascii() else None
-    )
+    order = db.session.scalar(select(Order).where(Order.token == token)) if is_key(token) else None
     if order is None:
         raise OrderMissing(_no_order())
     return order
@@ -119,6 +117,8 @@ def find_attempt(session_id: str, reference: str | None = None) -> Attempt | Non
 
     `reference` finds the one whose session was made although the answer never reached us.
     """
+    if not is_key(session_id):
+        return None
     ours = select(Attempt).join(Order).where(Order.mode == current_app.config["SHOP_MODE"])
     found = db.session.scalar(ours.where(Attempt.session_id == session_id))
     if found is None and reference:
@@ -132,7 +132,7 @@ def receive(event: gateway.Event) -> None:
 
     Raises StripeUnreachable or DatabaseBusy, so that Stripe sends it once more.
     """
-    if not event.type.startswith("checkout.session."):
+    if not event.type.startswith("checkout.session.") or not is_key(event.id):
         return
     if db.session.get(StripeEvent, event.id) is not None:
         return

@@ -1,11 +1,12 @@
-"""The sandbox under `/sandbox` of a shop, in one process with it and without a socket between them."""
+"""The sandbox under `/sandbox` of a shop, in one process and without a socket between them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from werkzeug.datastructures import Headers
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wsgi import ClosingIterator, get_host
@@ -31,6 +32,7 @@ class Mount:
         webhook_secret: str,
         public_url: str | None,
         control_allowed: Callable[[Mapping[str, Any]], bool],
+        secret_keys: Collection[str] | None,
         host_allowed: Callable[[str], bool],
     ) -> None:
         self._shop = shop
@@ -42,6 +44,7 @@ class Mount:
             webhook_secret=webhook_secret,
             deliver=self.deliver,
             control_allowed=control_allowed,
+            secret_keys=secret_keys,
         )
         self._both = DispatcherMiddleware(shop, {"/sandbox": self._sandbox})
 
@@ -61,7 +64,7 @@ class Mount:
 
     def ask(
         self, method: str, url: str, headers: Mapping[str, str], data: Any
-    ) -> tuple[bytes, int, Mapping[str, str]]:
+    ) -> tuple[bytes, int, Headers]:
         """Answer an API request of the shop; return body, status and headers.
 
         Raises OSError where a socket would, when the sandbox plays a broken network.
@@ -72,7 +75,7 @@ class Mount:
             base_url=self._root.get() + "/sandbox",
             query_string=parts.query,
             method=method.upper(),
-            headers=dict(headers),
+            headers=Headers(dict(headers)),
             data=data,
             environ_overrides={"shop.in_process": True},
         )
@@ -84,7 +87,7 @@ class Mount:
             WEBHOOK_PATH,
             base_url=self._root.get(),
             method="POST",
-            headers={"Stripe-Signature": signature},
+            headers=Headers({"Stripe-Signature": signature}),
             content_type="application/json",
             data=body,
         )
@@ -92,7 +95,7 @@ class Mount:
 
     def _run(
         self, app: Application, builder: EnvironBuilder
-    ) -> tuple[bytes, int, Mapping[str, str]]:
+    ) -> tuple[bytes, int, Headers]:
         environ = builder.get_environ()
         builder.close()
         chunks, status, headers = run_wsgi_app(app, environ, buffered=True)

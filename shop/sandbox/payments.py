@@ -47,11 +47,10 @@ def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> B
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)
         return None
+    charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
     if card.behaviour.code:
-        charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
         _fail_intent(tx, session, intent, card.behaviour, charge["id"])
         return card.behaviour
-    charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
     _succeed_intent(tx, intent, charge)
     _complete(tx, session, email, "paid")
     return None
@@ -72,7 +71,7 @@ def answer_bank(tx: Transaction, session: Document, *, agreed: bool) -> Behaviou
 def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: str) -> None:
     """Complete the session unpaid, with a slip for the convenience store."""
     intent = _intent(tx, session, "konbini")
-    expires_at = _voucher_end(tx.now, session["_"]["konbini"].get("expires_after_days", 3))
+    expires_at = _voucher_end(tx.now, session["_"]["konbini_days"])
     store = {
         "confirmation_number": "11111111110",
         "payment_code": f"{secrets.randbelow(10**11):011}",

@@ -39,7 +39,7 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     _price(session, lines, params.get("shipping_options") or [])
     session["payment_method_types"] = _methods(session, params)
     session["_"] = {"lines": lines, "intent": _intent_data(params)}
-    session["_"]["konbini"] = params.get("payment_method_options", {}).get("konbini", {})
+    session["_"]["konbini_days"] = _konbini_days(params)
     session["expires_at"], ends = _expiry(tx, params.get("expires_at"))
     tx.schedule(ends, "expire", session["id"])
     return tx.put(session)
@@ -107,6 +107,15 @@ def _methods(session: Document, params: dict[str, Any]) -> list[str]:
         text = "No payment method is left that fits this session's amount and currency."
         raise ParameterError(text, param="allowed_payment_method_types")
     return types
+
+
+def _konbini_days(params: dict[str, Any]) -> int:
+    konbini = params.get("payment_method_options", {}).get("konbini", {})
+    days: int = konbini.get("expires_after_days", 3)
+    if not 1 <= days <= 60:
+        param = "payment_method_options[konbini][expires_after_days]"
+        raise ParameterError("This value must be between 1 and 60.", param=param)
+    return days
 
 
 def _intent_data(params: dict[str, Any]) -> Document:

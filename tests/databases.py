@@ -1,0 +1,112 @@
+"""The databases that the tests run on: which servers there are, and a clean one for each test.
+
+`TEST_POSTGRES_URL` and `TEST_MARIADB_URL` name servers other than the usual local ones; the user
+needs the right to create databases.
+"""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from shutil import copy
+
+import pytest
+from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from shop import create_app
+from shop.demo import fill
+from shop.extensions import Base, db
+from shop.migrations import upgrade
+
+ALL = ("sqlite", "postgresql", "mariadb")
+SECRET = "for tests only, 32 characters or more"
+SERVERS = {
+    "postgresql": os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1/postgres"),
+    "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1/mysql"),
+}
+DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
+
+# The money and the board behave alike on all three.
+on_all = pytest.mark.parametrize("database", ALL, indirect=True)
+
+
+def missing(reason: str) -> None:
+    """Skip the test, or fail it where everything must be there."""
+    if os.environ.get("TEST_STRICT"):
+        pytest.fail(f"{reason} (TEST_STRICT is set)", pytrace=False)
+    pytest.skip(reason)
+
+
+def fresh(kind: str, folder: Path, filled: Path, worker: str) -> str | None:
+    """Return the address of a database with the sample goods alone; None: SQLite in `folder`."""
+    if kind == "sqlite":
+        copy(filled, folder / "shop.sqlite3")
+        return None
+    if not _answers(kind):
+        missing(f"no {kind} server answers")
+    name = f"shop_test_{worker}"
+    _make(kind, name)
+    url = make_url(SERVERS[kind]).set(database=name)
+    _refill(kind, url.render_as_string(hide_password=False))
+    return url.render_as_string(hide_password=False)
+
+
+@cache
+def _answers(kind: str) -> bool:
+    try:
+        with _administer(kind) as connection:
+            connection.execute(text("SELECT 1"))
+    except DBAPIError:
+        return False
+    return True
+
+
+def _administer(kind: str) -> Connection:
+    url = make_url(SERVERS[kind]).set(drivername=DRIVERS[kind])
+    engine = create_engine(
+        url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args={"connect_timeout": 3}
+    )
+    return engine.connect()
+
+
+@cache
+def _make(kind: str, name: str) -> None:
+    """Make this worker's database anew, once per run, with the newest schema."""
+    with _administer(kind) as connection:
+        force = " WITH (FORCE)" if kind == "postgresql" else ""
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    app = create_app(
+        {
+            "SECRET_KEY": SECRET,
+            "DATABASE_URL": str(
+                make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
+            ),
+        }
+    )
+    with app.app_context():
+        upgrade()
+        db.engine.dispose()
+
+
+def _refill(kind: str, url: str) -> None:
+    app = create_app({"SECRET_KEY": SECRET, "DATABASE_URL": url})
+    with app.app_context():
+        with db.engine.connect() as connection:
+            for statement in _emptying(kind):
+                connection.execute(text(statement))
+            connection.commit()
+        fill()
+        db.session.remove()
+        db.engine.dispose()
+
+
+def _emptying(kind: str) -> Iterable[str]:
+    tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+    if kind == "postgresql":
+        return [f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"]
+    emptied = [f"DELETE FROM {name}" for name in tables]
+    counted = [t.name for t in Base.metadata.sorted_tables if t.autoincrement_column is not None]
+    return emptied + [f"ALTER TABLE {name} AUTO_INCREMENT = 1" for name in counted]

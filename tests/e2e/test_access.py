@@ -1,0 +1,143 @@
+"""Every page for everybody: screen readers, keyboards, small phones, light and dark."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.e2e.conftest import Shop, Visit, Visitor
+from tests.e2e.test_journeys import buy_shirt
+
+STATES = (
+    "pending",
+    "awaiting_payment",
+    "cancelled",
+    "needs_review",
+    "partially_refunded",
+    "refunded",
+)
+LANGUAGES = ("en", "ja-JP")
+
+
+def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None:
+    """Bring the visitor to every page of the shop, and look at each."""
+    page = visitor.page
+
+    def click(selector: str) -> None:
+        page.locator(selector).first.click()
+
+    for path in ("./", "topics/1", "shop/", "shop/t-shirt", "shop/last-mugs", "shop/tea-towel"):
+        visitor.go(path)
+        look(path)
+    visitor.go("./")
+    visitor.post("", "x" * 50)
+    look("board with errors")
+    visitor.go("nowhere")
+    look("404")
+    visitor.go("cart")
+    look("empty cart")
+    for slug in ("postcards", "last-mugs"):
+        visitor.go(f"shop/{slug}")
+        click("[formaction]")
+    look("cart")
+    buy_and_return(visitor)
+    look("cart with an order that waits")
+    click(".notice a")
+    token = page.url.rpartition("/")[2]
+    look("order")
+    for state in STATES:
+        shop.sql("UPDATE orders SET state = ? WHERE token = ?", state, token)
+        visitor.go(f"orders/{token}")
+        look(f"{state} order")
+    shop.sql("UPDATE orders SET state = 'pending' WHERE token = ?", token)
+    buy_and_return(visitor, pay=True)
+    look("paid order")
+    visitor.go("./")
+    page.locator("[name=comment]").fill("kept")
+    visitor.context.clear_cookies()
+    click("form:has([name=comment]) button")
+    look("stale form")
+
+
+def buy_and_return(visitor: Visitor, pay: bool = False) -> None:
+    visitor.go("shop/t-shirt")
+    visitor.page.locator("article form .btn-primary").click()
+    if pay:
+        visitor.pay()
+    else:
+        visitor.page.locator(".summary a").click()
+
+
+def test_axe_finds_nothing(visit: Visit, shop: Shop) -> None:
+    # Only for axe may a script run that is not the shop's own.
+    visitor = visit("phone", bypass_csp=True)
+    axe, found = Axe(), []
+
+    def look(name: str) -> None:
+        check(f"{name}, light", {"resultTypes": ["violations"]})
+        visitor.page.emulate_media(color_scheme="dark")
+        check(f"{name}, dark", {"runOnly": ["color-contrast"]})
+        visitor.page.emulate_media(color_scheme="light")
+
+    def check(name: str, options: dict[str, Any]) -> None:
+        for violation in axe.run(visitor.page, options=options).response["violations"]:
+            targets = [node["target"] for node in violation["nodes"]]
+            found.append(f"{name}: {violation['id']} {targets}")
+
+    each_page(visitor, shop, look)
+    assert found == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_small_phone_shows_every_page_without_scrolling_sideways(
+    visit: Visit, shop: Shop, language: str
+) -> None:
+    visitor = visit("small", locale=language)
+    found = []
+
+    def look(name: str) -> None:
+        width, header = visitor.page.evaluate(
+            "[document.documentElement.scrollWidth,"
+            " document.querySelector('.site-header > .shell').offsetHeight]"
+        )
+        if width > 320:
+            found.append(f"{name}: {width} px wide")
+        if header > 64:
+            found.append(f"{name}: the header is {header} px high")
+        found.extend(f"{name}: {target}" for target in visitor.page.evaluate(SMALL_TARGETS))
+
+    each_page(visitor, shop, look)
+    assert found == []
+
+
+# What a finger can press: links in running text and what lies off the screen do not count.
+SMALL_TARGETS = """
+[...document.querySelectorAll('a, button, input:not([type=hidden]), textarea')]
+  .filter(e => !e.closest('.said, .skip, p') && !e.matches('.stretched-link, .skip'))
+  .filter(e => e.getBoundingClientRect().height < 43.5)
+  .map(e => `${e.tagName} “${e.innerText}” is ${e.getBoundingClientRect().height} px high`)
+"""
+
+
+def test_the_focus_is_visible_wherever_the_keyboard_goes(visit: Visit) -> None:
+    visitor = visit("desktop")
+    page = visitor.page
+    buy_shirt(visitor)  # so that the cart holds the notice of an order
+    for path in ("./", "topics/1", "shop/", "shop/t-shirt", "cart"):
+        visitor.go(path)
+        stops = 0
+        page.keyboard.press("Tab")
+        while page.evaluate("document.activeElement !== document.body") and stops < 60:
+            assert page.evaluate(HAS_RING), f"{path}: {page.evaluate('activeElement.outerHTML')}"
+            stops += 1
+            page.keyboard.press("Tab")
+        assert stops >= 6, path
+
+
+HAS_RING = """
+['', '::after'].some(part => {
+  const style = getComputedStyle(document.activeElement, part || null)
+  return style.outlineStyle === 'solid' && parseFloat(style.outlineWidth) >= 3
+})
+"""
