@@ -434,7 +434,12 @@ SETTINGS: tuple[Setting, ...] = (
         _mail_address,
         "shop@localhost",
     ),
-    Setting("SHOP_OWNER_EMAIL", "Who is told of new orders; SHOP_MAIL_FROM when unset", "you@shop.example", _mail_address),
+    Setting(
+        "SHOP_OWNER_EMAIL",
+        "Who is told of new orders; SHOP_MAIL_FROM when unset",
+        "you@shop.example",
+        _mail_address,
+    ),
     Setting(
         "SHOP_PROXY", "Which headers of a proxy in front are true", "for=1,proto=1", _proxy, {}
     ),

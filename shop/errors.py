@@ -95,7 +95,7 @@ def _shop_error(error: ShopError) -> ResponseReturnValue:
         current_app.logger.warning("%s: %r", error.code, error.__cause__ or error)
     resend_to = error.resend_to
     if isinstance(error, DatabaseBusy):
-        resend_to = _same_address()
+        resend_to = same_address()
     return page(
         error.status,
         error.code,
@@ -113,7 +113,7 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
     """
     from shop.security import is_same_origin
 
-    resend_to = _same_address() if is_same_origin() else None
+    resend_to = same_address() if is_same_origin() else None
     message = _(
         "Nothing was saved and nothing was charged. The form had been open for too long, or your "
         "browser keeps no cookies for this shop."
@@ -121,7 +121,7 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
     return page(400, "csrf", _("Please send that once more"), message, resend_to=resend_to)
 
 
-def _same_address() -> str | None:
+def same_address() -> str | None:
     """Return where a form was posted to, None where it was none."""
     if request.method != "POST" or request.is_json:
         return None
@@ -147,7 +147,7 @@ def _database_down(error: Exception) -> ResponseReturnValue:
             "The shop's database does not answer. Nothing was charged by this page; please try "
             "again in a minute."
         ),
-        resend_to=_same_address(),
+        resend_to=same_address(),
     )
 
 

@@ -78,7 +78,7 @@ bootstrap = Bootstrap5()
 
 
 def is_key(text: str) -> bool:
-    """Tell whether `text` could stand in a Key column; PostgreSQL does not even take a NUL to ask."""
+    """Tell whether `text` could stand in a Key column; PostgreSQL refuses even to look for NUL."""
     return 0 < len(text) <= 255 and text.isascii() and text.isprintable()
 
 

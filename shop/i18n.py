@@ -22,6 +22,7 @@ def init_languages(app: Flask) -> None:
     app.add_template_filter(format_money, "money")
     app.add_template_filter(format_moment, "moment")
     app.add_template_filter(isoformat, "isoformat")
+    app.add_template_filter(datetime.fromisoformat, "instant")
     app.jinja_env.globals.update(current_language=current_language, minor=format_minor)
     app.before_request(_remember_choice)
 

@@ -67,6 +67,11 @@ def customer_paid(order_id: int, to: str, language: str, order: dict[str, Any]) 
     _queue(order_id, "customer_paid", to, language, order)
 
 
+def customer_awaiting(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+    """Tell the customer where to pay at a konbini (`slip`), and until when."""
+    _queue(order_id, "customer_awaiting", to, language, order)
+
+
 def staff_new_order(order_id: int, order: dict[str, Any]) -> None:
     """Tell the shop that an order was paid."""
     _queue_for_staff(order_id, "staff_new_order", order)

@@ -17,6 +17,7 @@ from shop.config import DEFAULT_PORTS, is_loopback
 
 BODY_LIMIT = 1024 * 1024
 SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
+STRIPE_JS = "https://js.stripe.com"
 
 
 class FormProtection(CSRFProtect):  # type: ignore[misc]
@@ -85,7 +86,7 @@ def init_security(app: Flask) -> None:
         # Privacy tools cut the Referer; is_same_origin() asks what browsers cannot be made to cut.
         WTF_CSRF_SSL_STRICT=False,
     )
-    app.config["CONTENT_SECURITY_POLICY"] = _content_security_policy(app.config)
+    app.config["CONTENT_SECURITY_POLICY"] = content_security_policy(app.config)
     app.before_request(_check_host)
     app.after_request(_add_headers)
 
@@ -108,6 +109,39 @@ def external_url(endpoint: str, **values: Any) -> str:
     parts = urlsplit(base)
     adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
     return adapter.build(endpoint, values, force_external=True)
+
+
+def content_security_policy(config: Any, script: str | None = None) -> str:
+    """Return what a page may load and where its forms may lead; `script`: the origin of Stripe.js.
+
+    https://docs.stripe.com/security/guide#content-security-policy
+    """
+    # Browsers check the redirect that follows a form against form-action too.
+    payment = ["https://checkout.stripe.com", *config["STRIPE_CHECKOUT_ORIGINS"]]
+    if config["STRIPE_API_BASE"]:
+        payment.append("{0.scheme}://{0.netloc}".format(urlsplit(config["STRIPE_API_BASE"])))
+    scripts = asked = [script] if script else []
+    frames: list[str] = []
+    pictures = ["data:"]
+    if script == STRIPE_JS:
+        scripts = [STRIPE_JS, "https://*.js.stripe.com"]
+        frames = [*scripts, "https://hooks.stripe.com"]
+        asked = ["https://api.stripe.com"]
+        pictures = ["data:", "https://*.stripe.com"]
+    sources = {
+        "default-src": ["'none'"],
+        "script-src": ["'self'", *scripts],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", *pictures],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'", *asked],
+        "frame-src": frames,
+        "base-uri": ["'none'"],
+        "object-src": ["'none'"],
+        "form-action": ["'self'", *payment],
+        "frame-ancestors": ["'none'"],
+    }
+    return "; ".join(f"{name} {' '.join(values)}" for name, values in sources.items() if values)
 
 
 def is_allowed_host(host: str, public_url: str | None) -> bool:
@@ -143,28 +177,6 @@ def _check_host() -> ResponseReturnValue | None:
     if is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
-
-
-def _content_security_policy(config: Any) -> str:
-    # Browsers check the redirect that follows a form against form-action too.
-    base = config["STRIPE_API_BASE"]
-    payment = ["https://checkout.stripe.com", *config["STRIPE_CHECKOUT_ORIGINS"]]
-    if base:
-        payment.append("{0.scheme}://{0.netloc}".format(urlsplit(base)))
-    return "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self' data:",
-            "font-src 'self'",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "object-src 'none'",
-            f"form-action 'self' {' '.join(payment)}",
-            "frame-ancestors 'none'",
-        )
-    )
 
 
 def _add_headers(response: Response) -> Response:

@@ -116,12 +116,21 @@ class Till:
             return [summary(order) for order in db.session.query(Order).order_by(Order.id)]
 
 
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """Settings of the till beside the usual; a test module may have its own."""
+    return {}
+
+
 @pytest.fixture(params=["mounted", "standalone"])
 def till(
-    request: pytest.FixtureRequest, make_app: Callable[..., Flask], tmp_path: Path
+    request: pytest.FixtureRequest,
+    make_app: Callable[..., Flask],
+    settings: dict[str, str],
+    tmp_path: Path,
 ) -> Iterator[Till]:
     """A shop with the sandbox inside it, and one that reaches the sandbox over sockets."""
-    settings = {"SHOP_OWNER_EMAIL": "owner@shop.example"}
+    settings = {"SHOP_OWNER_EMAIL": "owner@shop.example"} | settings
     if request.param == "mounted":
         app = make_app(**settings)
         base = "http://127.0.0.1:5000"

@@ -32,7 +32,9 @@ class _Reader(HTMLParser):
         values = dict(attrs)
         self.tags.append((tag, values))
         self.links += [
-            value for name, value in attrs if value and name in ("href", "src", "action", "formaction")
+            value
+            for name, value in attrs
+            if value and name in ("href", "src", "action", "formaction")
         ]
         if tag == "form":
             self.forms.append(Form(values.get("action") or "", values.get("method") or "get"))

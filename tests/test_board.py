@@ -97,7 +97,8 @@ def test_a_line_break_counts_once_however_it_is_sent(app: Flask, browser: Browse
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "\r\n\r\n", "\u3000\u3000", "\u200b", " \u2060\ufeff ", "\x00", "\x07\x1b", "\u00a0"]
+    "text",
+    ["", " ", "\r\n\r\n", "\u3000\u3000", "\u200b", " \u2060\ufeff ", "\x00", "\x07\x1b", "\u00a0"],
 )
 def test_a_text_that_shows_nothing_is_asked_for(browser: Browser, text: str) -> None:
     answer = browser.submit("/", {"comment": text, "name": "Aya"})
@@ -112,7 +113,9 @@ def test_no_text_at_all_is_asked_for(browser: Browser) -> None:
     assert "Please write something first" in answer.words
 
 
-@pytest.mark.parametrize(("name", "status"), [("n" * 40, 303), ("名" * 40, 303), ("n" * 41, 422), ("a\nb", 422)])
+@pytest.mark.parametrize(
+    ("name", "status"), [("n" * 40, 303), ("名" * 40, 303), ("n" * 41, 422), ("a\nb", 422)]
+)
 def test_a_name_has_at_most_forty_characters_on_one_line(
     app: Flask, browser: Browser, name: str, status: int
 ) -> None:
@@ -129,7 +132,9 @@ def test_a_failed_form_names_the_field_to_readers_and_screen_readers(browser: Br
     answer = browser.submit("/", {"comment": ""})
     field = next(attrs for tag, attrs in tags(answer.text) if tag == "textarea")
     assert field["aria-invalid"] == "true"
-    error = next(attrs for _, attrs in tags(answer.text) if attrs.get("id") == field["aria-describedby"])
+    error = next(
+        attrs for _, attrs in tags(answer.text) if attrs.get("id") == field["aria-describedby"]
+    )
     assert error["role"] == "alert"
 
 
@@ -142,12 +147,13 @@ def test_a_failed_form_can_be_mended_and_sent(app: Flask, browser: Browser) -> N
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(comment=st.text(st.characters(codec="utf-8"), max_size=50), name=st.text(st.characters(codec="utf-8"), max_size=50))
+@given(
+    comment=st.text(st.characters(codec="utf-8"), max_size=50),
+    name=st.text(st.characters(codec="utf-8"), max_size=50),
+)
 @example(comment="\n\n a \n\n", name="\t")
 @example(comment="</textarea><b>", name='"><b>')
-def test_whatever_is_typed_is_kept_or_given_back(
-    app: Flask, comment: str, name: str
-) -> None:
+def test_whatever_is_typed_is_kept_or_given_back(app: Flask, comment: str, name: str) -> None:
     browser = Browser(app)
     answer = browser.submit("/", {"comment": comment, "name": name})
     if answer.status == 303:
@@ -188,14 +194,23 @@ def test_bytes_that_are_no_text_break_neither_the_post_nor_the_board(app: Flask,
     page = send(app)
     for broken in BROKEN:
         body, content_type = {
-            "percent": (b"comment=a" + b"".join(b"%%%02X" % byte for byte in broken), "x-www-form-urlencoded"),
+            "percent": (
+                b"comment=a" + b"".join(b"%%%02X" % byte for byte in broken),
+                "x-www-form-urlencoded",
+            ),
             "raw": (b"comment=a" + broken, "x-www-form-urlencoded"),
             "multipart": (
-                b'--cut\r\nContent-Disposition: form-data; name="comment"\r\n\r\na' + broken + b"\r\n--cut--\r\n",
+                b'--cut\r\nContent-Disposition: form-data; name="comment"\r\n\r\na'
+                + broken
+                + b"\r\n--cut--\r\n",
                 "form-data",
             ),
         }[how]
-        kind = "multipart/form-data; boundary=cut" if how == "multipart" else f"application/{content_type}"
+        kind = (
+            "multipart/form-data; boundary=cut"
+            if how == "multipart"
+            else f"application/{content_type}"
+        )
         answer = send(
             app, method="POST", body=body, content_type=kind,
             cookie=page.headers["Set-Cookie"].split(";")[0],
@@ -233,7 +248,9 @@ def test_answers_stand_in_the_order_they_came(browser: Browser) -> None:
     assert "3 replies" in browser.get("/").words
 
 
-@pytest.mark.parametrize("fields", [{"comment": "x" * 2001, "name": "Ben"}, {"comment": "Hi", "name": "n" * 41}])
+@pytest.mark.parametrize(
+    "fields", [{"comment": "x" * 2001, "name": "Ben"}, {"comment": "Hi", "name": "n" * 41}]
+)
 def test_a_failed_answer_keeps_everything_typed(browser: Browser, fields: dict[str, str]) -> None:
     answer = browser.submit("/topics/1/replies", fields)
     assert answer.status == 422
@@ -278,7 +295,9 @@ def test_a_long_thread_has_pages(app: Flask, browser: Browser) -> None:
 
 
 def next_link(answer: Answer) -> str | None:
-    return next((a["href"] for tag, a in tags(answer.text) if tag == "a" and a.get("rel") == "next"), None)
+    return next(
+        (a["href"] for tag, a in tags(answer.text) if tag == "a" and a.get("rel") == "next"), None
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 19, 20, 21, 45])
@@ -310,7 +329,9 @@ def test_a_page_stays_what_it_is_when_somebody_posts_meanwhile(
     assert "?before=" in link
 
 
-@pytest.mark.parametrize("before", ["x", "-1", "", "1.5", "٣", "9" * 5000, str(2**63), "1%00", "%ff"])
+@pytest.mark.parametrize(
+    "before", ["x", "-1", "", "1.5", "٣", "9" * 5000, str(2**63), "1%00", "%ff"]
+)
 def test_a_mistyped_page_is_the_first_page(app: Flask, browser: Browser, before: str) -> None:
     first = shown(browser.get("/"))
     answer = browser.get(f"/?before={before}")
@@ -378,7 +399,8 @@ PAYLOADS = (
     "data:text/html,<script>alert(1)</script>",
     "<a href='javascript:alert(1)'>click</a>",
     "<!--<script>", "<![CDATA[<script>alert(1)</script>]]>", "&lt;script&gt;", "&#60;script&#62;",
-    "{{ 7*7 }}{% raw %}", "%3Cscript%3E", "\u2028<script>", "<scr\x00ipt>alert(1)</scr\x00ipt>", "＜script＞",
+    "{{ 7*7 }}{% raw %}", "%3Cscript%3E", "\u2028<script>", "<scr\x00ipt>alert(1)</scr\x00ipt>",
+    "＜script＞",
 )  # fmt: skip
 
 
@@ -405,8 +427,14 @@ def shown_text(answer: Answer) -> str:
 
 
 def test_links_are_live_and_vouched_for_by_nobody(browser: Browser) -> None:
-    browser.submit("/", {"comment": "See https://a.example/x?y=1&z=2, or www.b.example. (http://c.example)"})
-    made = [attrs for tag, attrs in tags(browser.get("/").text) if tag == "a" and "nofollow" in (attrs.get("rel") or "")]
+    browser.submit(
+        "/", {"comment": "See https://a.example/x?y=1&z=2, or www.b.example. (http://c.example)"}
+    )
+    made = [
+        attrs
+        for tag, attrs in tags(browser.get("/").text)
+        if tag == "a" and "nofollow" in (attrs.get("rel") or "")
+    ]
     ours = [attrs for attrs in made if "example.com" not in (attrs["href"] or "")]
     assert [attrs["href"] for attrs in ours] == [
         "https://a.example/x?y=1&z=2",

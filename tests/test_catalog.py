@@ -29,12 +29,11 @@ def set_product(app: Flask) -> Callable[..., None]:
 
 def cart(browser: Browser) -> dict[str, int]:
     """Return what lies in the cart: the address of each line and its quantity."""
-    found = forms(browser.get("/cart").text)
-    return {
-        form.action.rpartition("/")[2]: int(form.fields["quantity"])
-        for form in found
-        if form.action.startswith("/cart/items/")
-    }
+    lines: dict[str, int] = {}
+    for form in forms(browser.get("/cart").text):
+        if form.action.startswith("/cart/items/"):  # the first is to change, others remove
+            lines.setdefault(form.action.rpartition("/")[2], int(form.fields["quantity"]))
+    return lines
 
 
 def add(browser: Browser, product_id: Any, quantity: Any = 1) -> int:
@@ -60,9 +59,7 @@ def test_a_product_has_a_page_with_price_and_text(browser: Browser) -> None:
     assert "Heavy cotton" in page.words
 
 
-def test_an_empty_shop_says_so(
-    browser: Browser, set_product: Callable[..., None]
-) -> None:
+def test_an_empty_shop_says_so(browser: Browser, set_product: Callable[..., None]) -> None:
     for product_id in (TSHIRT, TOWEL, MUGS, POSTCARDS):
         set_product(product_id, active=False)
     assert "shelves are still empty" in browser.get("/shop/").words
@@ -71,10 +68,19 @@ def test_an_empty_shop_says_so(
 
 def test_what_is_not_sold_is_404(browser: Browser, set_product: Callable[..., None]) -> None:
     set_product(MUGS, active=False)
-    for slug in ("nothing", "last-mugs", "T-SHIRT%00", "%00", "%ED%A0%80", "x" * 5000, "' OR 1=1 --", "日本"):
+    for slug in (
+        "nothing",
+        "last-mugs",
+        "T-SHIRT%00",
+        "%00",
+        "%ED%A0%80",
+        "x" * 5000,
+        "' OR 1=1 --",
+        "日本",
+    ):
         answer = browser.get(f"/shop/{slug}")
         assert answer.status == 404, slug
-        assert "does not sell this" in answer.words
+        assert "Nothing was charged" in answer.words
     assert "last mugs" not in browser.get("/shop/").words
     assert "last mugs" not in browser.get("/").words
 
@@ -183,7 +189,9 @@ def test_the_quantity_can_be_changed_and_0_takes_out(browser: Browser) -> None:
     assert "Your cart is empty" in browser.get("/cart").words
 
 
-@pytest.mark.parametrize("quantity", ["", "0", "-1", "100", "1.5", "x", "٣", "9" * 30, "9" * 4301, "1e1"])
+@pytest.mark.parametrize(
+    "quantity", ["", "0", "-1", "100", "1.5", "x", "٣", "9" * 30, "9" * 4301, "1e1"]
+)
 def test_a_number_that_makes_no_sense_is_refused_and_changes_nothing(
     browser: Browser, quantity: str
 ) -> None:
@@ -202,7 +210,9 @@ def test_no_more_than_99_of_a_product_add_up(browser: Browser) -> None:
     assert cart(browser) == {"1": 99}
 
 
-@pytest.mark.parametrize("product_id", ["", "0", "-1", "987654", "x", "٣", "9" * 30, str(2**63), "1.0"])
+@pytest.mark.parametrize(
+    "product_id", ["", "0", "-1", "987654", "x", "٣", "9" * 30, str(2**63), "1.0"]
+)
 def test_what_is_not_sold_does_not_get_into_the_cart(browser: Browser, product_id: str) -> None:
     assert add(browser, product_id) == 404
     assert cart(browser) == {}

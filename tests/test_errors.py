@@ -16,8 +16,9 @@ from tests.actors import Answer, Browser
 from tests.pages import form_to, forms, send
 
 TEXTS = [
-    "", " ", "Hello", "\x00", "a\x00b", "\ud800", "x" * 3000, "💥" * 50, "日本語", "\u202e", "\r\n\t",
-    "<script>alert(1)</script>", "' OR 1=1 --", "{{ 7 * 7 }}", "%s%n", "../../etc/passwd", "\ufffe",
+    "", " ", "Hello", "\x00", "a\x00b", "\ud800", "x" * 3000, "💥" * 50, "日本語", "\u202e",
+    "\r\n\t", "<script>alert(1)</script>", "' OR 1=1 --", "{{ 7 * 7 }}", "%s%n", "../../etc/passwd",
+    "\ufffe",
 ]  # fmt: skip
 NUMBERS = [
     "0", "1", "2", "-1", "+1", "1.0", "1e9", "٣", "１", "0x10", " 1 ", "1_000", "NaN", "9" * 18,
@@ -25,13 +26,26 @@ NUMBERS = [
 ]  # fmt: skip
 RAW = ["%00", "%FF", "%ED%A0%80", "%C3%28", "%F8%88", "%", "%zz", "%252e", "..%2f..", "%0d%0aX: y"]
 JSON = [
-    None, True, 0, -1, 1.5, 10**400, "", "text", "\ud800", "\x00", [], [1, 2], {}, [[]], {"order": []},
-    {"order": {}}, {"order": 1}, {"order": None}, {"order": "\ud800"}, {"order": "\x00"},
-    {"product_id": []}, {"product_id": {}, "quantity": []}, {"product_id": 1, "quantity": 10**30},
+    None, True, 0, -1, 1.5, 10**400, "", "text", "\ud800", "\x00", [], [1, 2], {}, [[]],
+    {"order": []}, {"order": {}}, {"order": 1}, {"order": None}, {"order": "\ud800"},
+    {"order": "\x00"}, {"product_id": []}, {"product_id": {}, "quantity": []},
+    {"product_id": 1, "quantity": 10**30},
     {"product_id": True}, {"product_id": 1.0}, {"product_id": "1", "quantity": None},
     {"comment": 1}, {"comment": ["a"], "name": {}}, {"comment": "\ud800"},
 ]  # fmt: skip
-METHODS = ["GET", "GET", "POST", "POST", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+METHODS = [
+    "GET",
+    "GET",
+    "POST",
+    "POST",
+    "POST",
+    "HEAD",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+]
 METHODS += ["CONNECT", "PROPFIND", "get", "BREW"]
 
 
@@ -65,14 +79,18 @@ def pick_fields(chance: random.Random, token: str) -> list[tuple[str, bytes]]:
     fields = [("csrf_token", token.encode())]
     for _ in range(chance.randrange(4)):
         value = chance.choice(TEXTS + NUMBERS).encode("utf-8", "surrogatepass")
-        fields.append((chance.choice(names), chance.choice([value, value, b"\xff\xfe", b"\xed\xa0\x80"])))
+        fields.append(
+            (chance.choice(names), chance.choice([value, value, b"\xff\xfe", b"\xed\xa0\x80"]))
+        )
     return fields
 
 
 def multipart(fields: list[tuple[str, bytes]], chance: random.Random) -> bytes:
     parts = []
     for name, value in fields:
-        extra = chance.choice([b"", b"", b'; filename="a.txt"', b"; filename*=utf-8''%ff", b'; x="'])
+        extra = chance.choice(
+            [b"", b"", b'; filename="a.txt"', b"; filename*=utf-8''%ff", b'; x="']
+        )
         head = b'Content-Disposition: form-data; name="' + name.encode() + b'"' + extra
         kind = chance.choice([b"", b"\r\nContent-Type: text/plain; charset=utf-16"])
         parts.append(b"--cut\r\n" + head + kind + b"\r\n\r\n" + value + b"\r\n")
@@ -141,7 +159,9 @@ def test_no_request_breaks_the_shop(
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize("row", ["9" * 19, str(2**63), "9" * 30, "9" * 4301, "-1", "٣", "1.0", "1%00", "x"])
+@pytest.mark.parametrize(
+    "row", ["9" * 19, str(2**63), "9" * 30, "9" * 4301, "-1", "٣", "1.0", "1%00", "x"]
+)
 def test_an_id_that_no_row_can_have_is_nothing_here(app: Flask, row: str) -> None:
     browser = Browser(app)
     token = browser.token()
@@ -230,7 +250,9 @@ def test_a_wrong_method_is_told_which_are_right(
     assert set(options.headers["Allow"].split(", ")) == allowed
 
 
-@pytest.mark.parametrize("path", ["/", "/topics/1", "/shop/", "/cart", "/nothing", "/static/shop.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/topics/1", "/shop/", "/cart", "/nothing", "/static/shop.css"]
+)
 def test_head_is_get_without_the_body(app: Flask, path: str) -> None:
     head, get = send(app, path, method="HEAD"), send(app, path)
     assert head.status == get.status

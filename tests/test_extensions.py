@@ -152,9 +152,9 @@ def test_the_write_lock_is_held_from_the_beginning_even_after_a_read(
     comments()
 
     def unit() -> None:
-        with closing(Lock(tmp_path / "shop.sqlite3")) as other:
-            with pytest.raises(sqlite3.OperationalError, match="locked"):
-                other.take()
+        other = Lock(tmp_path / "shop.sqlite3")
+        with closing(other), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.take()
 
     write(unit)
 
@@ -226,9 +226,7 @@ def test_pages_are_read_while_somebody_writes(app: Flask, lock: Lock) -> None:
         assert browser.get(page).status == 200
 
 
-def test_an_open_page_keeps_nobody_from_beginning_to_write(
-    inside: None, tmp_path: Path
-) -> None:
+def test_an_open_page_keeps_nobody_from_beginning_to_write(inside: None, tmp_path: Path) -> None:
     comments()
     with closing(Lock(tmp_path / "shop.sqlite3")) as other:
         other.take()

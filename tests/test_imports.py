@@ -50,7 +50,7 @@ def shop_parts(path: str, tree: ast.AST) -> set[str]:
 
 
 def test_the_packages_are_those_of_the_design() -> None:
-    assert PACKAGES <= {*ALLOWED, "owner"}
+    assert not PACKAGES - {*ALLOWED, "owner"}
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
@@ -128,7 +128,9 @@ def test_the_request_is_read_near_http_only() -> None:
             continue
         names = {name for name, _ in imported(path, tree)}
         assert not names & {f"flask.{name}" for name in REQUEST_NAMES}, path
-        attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        attributes = {
+            ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+        }
         assert not attributes & {f"flask.{name}" for name in REQUEST_NAMES}, path
 
 

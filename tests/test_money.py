@@ -56,9 +56,7 @@ def test_a_bare_number_is_not_added_to_money(other: Any) -> None:
 
 
 @given(amounts, st.integers(0, 10_000), currencies)
-def test_so_many_pieces_cost_so_many_times_as_much(
-    amount: int, count: int, currency: str
-) -> None:
+def test_so_many_pieces_cost_so_many_times_as_much(amount: int, count: int, currency: str) -> None:
     assert Money(amount, currency) * count == Money(amount * count, currency)
 
 

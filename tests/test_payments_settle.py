@@ -220,6 +220,19 @@ def test_a_settled_order_is_shown_without_asking_stripe_again(app: Flask) -> Non
     assert wire.requests == []
 
 
+def test_the_bank_may_ask_and_say_no_and_yes(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order()
+    asked = buyer.pay(order["url"], "4000002760003184")
+    assert "challenge" in asked.location
+    assert buyer.post(asked.location, {"result": "fail"}).status in (303, 402)
+    assert buyer.see(order["order"])["state"] == "pending"
+    asked = buyer.pay(order["url"], "4000002760003184")
+    back = buyer.post(asked.location, {"result": "complete"})
+    assert buyer.get(back.location).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+
+
 @pytest.mark.parametrize("token", ["x", "../../etc/passwd", "%00", "é", "%ED%A0%80", "1" * 500])
 def test_wrong_tokens_are_all_the_same_404(app: Flask, token: str) -> None:
     browser = Browser(app)
@@ -307,10 +320,13 @@ def test_konbini_waits_for_the_money_and_is_then_paid(till: Till) -> None:
     assert slip.status in (200, 303)
     assert till.orders()[0]["state"] == "awaiting_payment"
     assert buyer.get(f"/payments/success?session_id={order['id']}").status == 200
-    assert kinds(till) == []
+    page = buyer.get(f"/orders/{order['order']}")
+    assert "Please pay by" in page.words
+    assert f"/checkout/{order['id']}/voucher" in page.text
+    assert kinds(till) == ["customer_awaiting"]
     till.sandbox.clock(600)
     assert buyer.see(order["order"])["state"] == "paid"
-    assert kinds(till) == ONCE
+    assert kinds(till) == ["customer_awaiting", *ONCE]
     assert till.stock("last-mugs") == 4
 
 

@@ -104,7 +104,7 @@ def test_no_page_leads_elsewhere_because_of_the_address_it_was_asked_at(app: Fla
     for path in ("//evil.example/x", "///evil.example", "/%2f/evil.example", "/.//evil.example"):
         answer = send(app, path)
         assert answer.status in (308, 404)
-        found = links(answer.text) + [answer.headers.get("Location", "")]
+        found = [*links(answer.text), answer.headers.get("Location", "")]
         assert not [link for link in found if link.startswith("//") or "://evil" in link], path
 
 
@@ -171,7 +171,10 @@ def test_of_two_proxies_the_farther_one_is_believed(make_app: MakeApp) -> None:
 
 
 def test_a_proxy_may_name_host_and_prefix_if_the_owner_says_so(make_app: MakeApp) -> None:
-    settings = {"SHOP_PROXY": "for=1,proto=1,host=1,prefix=1", "SHOP_PUBLIC_URL": "https://shop.example/corner"}
+    settings = {
+        "SHOP_PROXY": "for=1,proto=1,host=1,prefix=1",
+        "SHOP_PUBLIC_URL": "https://shop.example/corner",
+    }
     app = make_app(**settings, SHOP_SANDBOX="on")
     forwarded = FORWARDED | {"X_Forwarded_Prefix": "/corner"}
     assert "/corner/shop/" in links(send(app, **forwarded).text)
@@ -430,7 +433,12 @@ def test_a_form_of_the_shops_own_pages_is_taken(
     assert form is not None
     cookie = page.headers["Set-Cookie"].split(";")[0]
     answer = send(
-        app, method="POST", form=form.fields | {"comment": "mine"}, host=host, cookie=cookie, **headers
+        app,
+        method="POST",
+        form=form.fields | {"comment": "mine"},
+        host=host,
+        cookie=cookie,
+        **headers,
     )
     assert answer.status == 303, answer.text
 

@@ -108,6 +108,11 @@ def choose(wanted: Iterable[tuple[int, int]]) -> list[Choice]:
     return choices
 
 
+def total(choices: Sequence[Choice]) -> Money:
+    """Return the price of all choices together; there is at least one."""
+    return sum((choice.amount for choice in choices[1:]), choices[0].amount)
+
+
 def take(product_id: int, quantity: int) -> bool:
     """Take pieces off the shelf, inside write(); return False where there are not enough."""
     product = update(Product).where(Product.id == product_id)

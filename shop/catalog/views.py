@@ -23,7 +23,7 @@ def product(slug: str) -> ResponseReturnValue:
 def cart_page() -> ResponseReturnValue:
     """Show the cart."""
     choices = cart.choices()
-    total = sum((choice.amount for choice in choices[1:]), choices[0].amount) if choices else None
+    total = shelf.total(choices) if choices else None
     return render_template("catalog/cart.html", choices=choices, total=total)
 
 

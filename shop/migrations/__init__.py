@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy import inspect, text
 
-from shop.errors import page
+from shop.errors import page, same_address
 from shop.extensions import db, end_read
 
 DIRECTORY = Path(__file__).parent
@@ -83,6 +83,7 @@ def _ensure_schema() -> ResponseReturnValue | None:
                 "Please come back in a few minutes. (For the owner: make a copy of the database, "
                 "then run flask shop init.)"
             ),
+            resend_to=same_address(),
         )
     current_app.extensions["schema_is_current"] = True
     return None

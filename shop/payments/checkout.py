@@ -13,13 +13,14 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from shop.catalog import shelf
 from shop.catalog.shelf import Choice
 from shop.errors import ShopError
 from shop.extensions import db, end_read, now, write
-from shop.payments import gateway, service
+from shop.payments import attempts, gateway, service, settle, underway
+from shop.payments.facts import CheckoutSession
 from shop.payments.models import Attempt, Order, OrderLine
 from shop.security import external_url
 
@@ -64,14 +65,6 @@ class AmountTooSmall(ShopError):
         )
 
 
-class AlreadyOrdered(Exception):
-    """The order is paid, or its money is on the way: there is nothing more to pay."""
-
-    def __init__(self, token: str) -> None:
-        super().__init__(token)
-        self.token = token
-
-
 @dataclass(frozen=True)
 class Buyer:
     """Who buys: the browser, the cart where it is the cart that is bought, and the language."""
@@ -95,18 +88,25 @@ def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
 
     Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
     """
+    try:
+        return _pay(order_goods(choices, buyer))
+    except _Closed:
+        # The order of an earlier visit had ended meanwhile; the wish has not.
+        return _pay(order_goods(choices, buyer))
+
+
+def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Order these choices without starting a payment, and return the order's token.
+
+    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked.
+    """
     _refuse_where_off()
     if not choices:
         raise NothingToBuy
     wanted = [(choice.product.id, choice.quantity) for choice in choices]
     if buyer.cart_id:
         _replace_other_orders(buyer, _open_key(choices, buyer))
-    token = write(lambda: _find_or_make_order(wanted, buyer))
-    try:
-        return _pay(token)
-    except _Closed:
-        # The order of an earlier visit had ended meanwhile; the wish has not.
-        return _pay(write(lambda: _find_or_make_order(wanted, buyer)))
+    return write(lambda: _find_or_make_order(wanted, buyer))
 
 
 def pay_again(token: str, buyer: Buyer) -> Started:
@@ -117,11 +117,9 @@ def pay_again(token: str, buyer: Buyer) -> Started:
     _refuse_where_off()
     order = service.get_order(token)
     if order.mode != current_app.config["SHOP_MODE"]:
-        raise service.OrderMissing(
-            _("This order is from a trial of the shop and cannot be paid. Nothing was charged.")
-        )
+        raise service.OrderMissing
     if order.state in service.ORDERED:
-        raise AlreadyOrdered(token)
+        raise service.AlreadyOrdered(token)
     if order.state in service.PAYABLE:
         try:
             return _pay(token)
@@ -201,49 +199,49 @@ def _replace_other_orders(buyer: Buyer, key: str) -> None:
 
 
 def _replace(token: str) -> None:
-    order = service.get_order(token)
-    attempt = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
-    session_id = attempt.session_id if attempt else None
-    end_read()
-    if session_id:
-        try:
-            gateway.expire_session(session_id)
-        except gateway.StripeRefused:
-            if service.settle(session_id).state in service.ORDERED:
-                raise AlreadyOrdered(token) from None
-
-    def unit() -> None:
-        order = service.get_order(token)
-        attempt = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
-        if service.cancel(order, "replaced") and attempt is not None:
-            service.close_attempt(attempt, "expired")
-
-    write(unit)
+    underway.end_open_attempt(token)
+    write(lambda: service.cancel(service.get_order(token), "replaced"))
 
 
 def _pay(token: str) -> Started:
     """Return where the order is paid, through its open attempt or a new one."""
     attempt, is_new = write(lambda: _open_attempt(token))
     attempt_id, key, params = attempt.id, attempt.key, json.loads(attempt.params)
-    session_id = attempt.session_id
+    session_id, kind = attempt.stripe_id, attempt.kind
     end_read()
+    if kind == "charge":
+        underway.end_open_attempt(token)
+        return _pay(token)
     if session_id:
         return _go_on(token, session_id)
     try:
         session = gateway.create_session(params, key)
     except gateway.StripeRefused as error:
-        write(lambda: service.close_attempt(db.session.get_one(Attempt, attempt_id), "failed"))
+        write(lambda: underway.close_if_open(attempt_id, "failed"))
         if not is_new:  # what an earlier visit could not finish may just be out of date
             return _pay(token)
         raise _refusal(error, token) from error
     except gateway.StripeUnreachable as error:
         # Of two clicks at once the other one may have had the answer.
-        other = db.session.get_one(Attempt, attempt_id).session_id
+        other = db.session.get_one(Attempt, attempt_id).stripe_id
         end_read()
         if other:
             return _go_on(token, other)
         raise gateway.StripeUnreachable(error.message, order=token) from error
-    write(lambda: _keep_session(attempt_id, session))
+    return _keep_session(token, attempt_id, session)
+
+
+def _keep_session(token: str, attempt_id: int, session: CheckoutSession) -> Started:
+    """Write the answer down; where the order was given up meanwhile, its session must go too."""
+
+    def unit() -> bool:
+        attempt = db.session.get_one(Attempt, attempt_id)
+        attempt.stripe_id, attempt.url = session.id, session.url
+        return attempt.open_order_id is not None
+
+    if not write(unit):
+        underway.end_session(token, session.id)
+        raise _Closed
     return Started(token, session.id, session.url or "")
 
 
@@ -254,9 +252,10 @@ def _go_on(token: str, session_id: str) -> Started:
     except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
         raise gateway.StripeUnreachable(order=token) from error
     if session.status == "open" and session.url:
+        write(lambda: underway.take_up_again(session_id))
         return Started(token, session.id, session.url)
-    if service.settle(session_id).state in service.ORDERED:
-        raise AlreadyOrdered(token)
+    if settle.settle(session_id).state in service.ORDERED:
+        raise service.AlreadyOrdered(token)
     raise _Closed
 
 
@@ -265,25 +264,14 @@ def _open_attempt(token: str) -> tuple[Attempt, bool]:
     order = service.get_order(token)
     if order.state not in service.PAYABLE:
         raise _Closed
-    found = db.session.scalar(select(Attempt).where(Attempt.open_order_id == order.id))
-    if found is not None and (found.session_id or found.expires > now()):
+    found = attempts.open_of(order)
+    if found is not None and (found.stripe_id or found.kind == "charge" or found.expires > now()):
         return found, False
     if found is not None:
-        service.close_attempt(found, "failed")
-        db.session.flush()
-    tries = db.session.scalar(select(func.count()).where(Attempt.order_id == order.id)) or 0
+        attempts.close(found, "failed")
     expires = now() + SESSION_LIFETIME
-    attempt = Attempt(
-        order_id=order.id,
-        open_order_id=order.id,
-        number=tries + 1,
-        key=f"checkout-{order.uid}-{tries + 1}",
-        params=json.dumps(_session_params(order, int(expires.timestamp()))),
-        expires=expires,
-    )
-    db.session.add(attempt)
-    db.session.flush()
-    return attempt, True
+    params = _session_params(order, int(expires.timestamp()))
+    return attempts.begin(order, "checkout", params, expires), True
 
 
 def _session_params(order: Order, expires_at: int) -> dict[str, Any]:
@@ -313,11 +301,6 @@ def _session_params(order: Order, expires_at: int) -> dict[str, Any]:
         "expires_at": expires_at,
         "locale": order.language,
     }
-
-
-def _keep_session(attempt_id: int, session: gateway.CheckoutSession) -> None:
-    attempt = db.session.get_one(Attempt, attempt_id)
-    attempt.session_id, attempt.url = session.id, session.url
 
 
 def _refusal(error: gateway.StripeRefused, token: str) -> ShopError:

@@ -6,7 +6,6 @@ never cause one.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app, g
@@ -14,6 +13,14 @@ from flask_babel import gettext as _
 
 from shop.errors import ShopError
 from shop.extensions import db
+from shop.payments.facts import (
+    Charge,
+    CheckoutSession,
+    Event,
+    read_charge,
+    read_event,
+    read_session,
+)
 
 if TYPE_CHECKING:
     import stripe
@@ -24,8 +31,6 @@ ANSWER_SECONDS = 10.0
 # All calls of one request together: a visitor waits 15 seconds at most.
 REQUEST_SECONDS = 13.0
 SIGNATURE_TOLERANCE_SECONDS = 300
-MOST_ID = 255
-MOST_ADDRESS = 5000
 
 
 class StripeUnreachable(ShopError):
@@ -53,60 +58,21 @@ class StripeRefused(Exception):
         self.code = code
 
 
+class CardDeclined(Exception):
+    """The bank or Stripe turned the card down. `reason` is Stripe's decline code, or its code.
+
+    https://docs.stripe.com/declines/codes
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class BadSignature(ShopError):
     """What came to the webhook is not a fresh message signed by Stripe."""
 
     code = "bad_signature"
-
-
-@dataclass(frozen=True)
-class CheckoutSession:
-    """A Checkout Session. `amount` is in minor units.
-
-    https://docs.stripe.com/api/checkout/sessions/object
-    """
-
-    id: str
-    status: str
-    payment_status: str
-    url: str | None
-    amount: int | None
-    currency: str | None
-    reference: str | None
-    livemode: bool
-    payment_intent: str | None
-    intent_status: str | None
-    email: str | None
-
-    @property
-    def is_paid(self) -> bool:
-        """Whether Stripe has the money."""
-        return self.status == "complete" and self.payment_status == "paid"
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a payment that was to come later (konbini) will not come."""
-        failed = self.intent_status in ("requires_payment_method", "canceled")
-        return self.status == "complete" and self.payment_status == "unpaid" and failed
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether the customer has done their part and the money is still to come."""
-        return self.status == "complete" and self.payment_status == "unpaid" and not self.has_failed
-
-
-@dataclass(frozen=True)
-class Event:
-    """A verified event: a hint that something happened to `object_id`, to be asked for again.
-
-    https://docs.stripe.com/api/events/object
-    """
-
-    id: str
-    type: str
-    object_id: str
-    reference: str | None
-    livemode: bool
 
 
 def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
@@ -117,7 +83,7 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
     """
 
     def call(client: "stripe.StripeClient") -> CheckoutSession:
-        session = _read_session(
+        session = read_session(
             client.v1.checkout.sessions.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
         )
         if session.url is None and session.status == "open":
@@ -131,7 +97,7 @@ def retrieve_session(session_id: str) -> CheckoutSession:
     """Return the session as Stripe has it now; raises StripeRefused and StripeUnreachable."""
 
     def call(client: "stripe.StripeClient") -> CheckoutSession:
-        session = _read_session(
+        session = read_session(
             client.v1.checkout.sessions.retrieve(session_id, {"expand": ["payment_intent"]})
         )
         if session.id != session_id:
@@ -149,6 +115,31 @@ def expire_session(session_id: str) -> None:
     _ask(lambda client: client.v1.checkout.sessions.expire(session_id))
 
 
+def create_charge(params: Mapping[str, Any], key: str) -> Charge:
+    """Charge a card token under this idempotency key, or get the charge of it again.
+
+    Raises CardDeclined, StripeRefused (nothing was charged) or StripeUnreachable (perhaps it was).
+    https://docs.stripe.com/api/charges/create
+    """
+    return _ask(
+        lambda client: read_charge(
+            client.v1.charges.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
+        )
+    )
+
+
+def retrieve_charge(charge_id: str) -> Charge:
+    """Return the charge as Stripe has it now; raises StripeRefused and StripeUnreachable."""
+
+    def call(client: "stripe.StripeClient") -> Charge:
+        charge = read_charge(client.v1.charges.retrieve(charge_id))
+        if charge.id != charge_id:
+            raise ValueError("another charge than the one asked for")
+        return charge
+
+    return _ask(call)
+
+
 def verify_event(body: bytes, signature: str | None) -> Event:
     """Return the event that Stripe signed; raises BadSignature for anything else, however broken.
 
@@ -164,7 +155,7 @@ def verify_event(body: bytes, signature: str | None) -> Event:
             current_app.config["STRIPE_WEBHOOK_SECRET"],
             SIGNATURE_TOLERANCE_SECONDS,
         )
-        return _read_event(event.to_dict(for_json=True))
+        return read_event(event)
     # The SDK itself fails over what anybody may post here: a signature that is not ASCII
     # (TypeError), a body that is no UTF-8 or no JSON (ValueError), no object (AttributeError).
     except (
@@ -185,6 +176,10 @@ def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
 
     try:
         return call(_client())
+    except stripe.CardError as error:
+        details = error.error
+        reason = (details.decline_code if details else None) or error.code or "generic_decline"
+        raise CardDeclined(reason) from error
     except (
         stripe.InvalidRequestError,
         stripe.IdempotencyError,
@@ -249,56 +244,3 @@ def _in_process_client(call_wsgi: Callable[..., Any]) -> "stripe.HTTPClient":
                 raise stripe.APIConnectionError(f"sandbox: {error!r}") from error  # type: ignore[no-untyped-call]
 
     return InProcessClient()
-
-
-def _read_session(answer: Any) -> CheckoutSession:
-    data = answer.to_dict(for_json=True)
-    url = _text_or_none(data, "url", MOST_ADDRESS)
-    if url is not None and not url.startswith(("https://", "http://")):
-        raise ValueError("the session's address is no web address")
-    intent = data.get("payment_intent")
-    if not isinstance(intent, dict):
-        intent = {"id": _text_or_none(data, "payment_intent")}
-    details = data.get("customer_details") or {}
-    return CheckoutSession(
-        id=_text(data, "id"),
-        status=_text_or_none(data, "status") or "open",
-        payment_status=_text(data, "payment_status"),
-        url=url,
-        amount=_whole_or_none(data, "amount_total"),
-        currency=_text_or_none(data, "currency"),
-        reference=_text_or_none(data, "client_reference_id"),
-        livemode=data["livemode"] is True,
-        payment_intent=_text_or_none(intent, "id"),
-        intent_status=_text_or_none(intent, "status"),
-        email=_text_or_none(details, "email"),
-    )
-
-
-def _read_event(data: dict[str, Any]) -> Event:
-    subject = data["data"]["object"]
-    return Event(
-        id=_text(data, "id"),
-        type=_text(data, "type"),
-        object_id=_text_or_none(subject, "id") or "",
-        reference=_text_or_none(subject, "client_reference_id"),
-        livemode=data["livemode"] is True,
-    )
-
-
-def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
-    value = data[name]
-    if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
-    return None if data.get(name) is None else _text(data, name, most)
-
-
-def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
-    value = data.get(name)
-    if value is not None and type(value) is not int:
-        raise ValueError(f"{name} is no whole number")
-    return value

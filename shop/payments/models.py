@@ -96,9 +96,10 @@ class Attempt(Base):
     # Stripe's idempotency key, and exactly what goes out under it.
     key: Mapped[str] = mapped_column(Key, unique=True)
     params: Mapped[str] = mapped_column(Text)
-    session_id: Mapped[str | None] = mapped_column(Key, unique=True)
+    # The id of the session or charge at Stripe, once its answer has come.
+    stripe_id: Mapped[str | None] = mapped_column(Key, unique=True)
     url: Mapped[str | None] = mapped_column(Text)
-    # open, paid, expired, or failed: Stripe refused it.
+    # open, withdrawn (about to be ended), paid, declined, expired, or failed: Stripe refused it.
     outcome: Mapped[str] = mapped_column(Key, default="open")
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     expires: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -13,7 +13,7 @@ from shop.catalog import cart, shelf
 from shop.errors import ShopError, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
-from shop.payments import bp, checkout, gateway, service
+from shop.payments import attempts, bp, checkout, gateway, service, settle
 from shop.payments.models import Order
 
 
@@ -28,7 +28,7 @@ def create_session() -> ResponseReturnValue:
             started = checkout.buy(_chosen_product(values), _buyer())
         else:
             started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
-    except checkout.AlreadyOrdered as already:
+    except service.AlreadyOrdered as already:
         return redirect(url_for("payments.order", token=already.token), 303)
     if wants_json():
         answer = {"order": started.order, "id": started.session_id, "url": started.url}
@@ -40,7 +40,7 @@ def create_session() -> ResponseReturnValue:
 def success() -> ResponseReturnValue:
     """Where Stripe sends the buyer after paying. The address proves nothing: Stripe is asked."""
     try:
-        order = service.settle(request.args.get("session_id", ""))
+        order = settle.settle(request.args.get("session_id", ""))
     except gateway.StripeUnreachable as error:
         raise gateway.StripeUnreachable(
             _(
@@ -75,7 +75,7 @@ def webhook() -> ResponseReturnValue:
     except (RequestEntityTooLarge, gateway.BadSignature):
         return jsonify({"error": "this is no fresh message signed by Stripe"}), 400
     try:
-        service.receive(event)
+        settle.receive(event)
     except (ShopError, OperationalError) as error:
         current_app.logger.warning("event %s is not taken yet: %r", event.id, error)
         return jsonify({"error": "not just now, please send it again"}), 503
@@ -87,11 +87,12 @@ def order(token: str) -> ResponseReturnValue:
     """Show an order to its customer: receipt and state, for people or programs."""
     found = service.get_order(token)
     if found.state in ("pending", "awaiting_payment"):
-        service.refresh(found)
+        settle.refresh(found)
         found = service.get_order(token)
     if wants_json():
         return _no_store(jsonify(service.summary(found)))
-    return _no_store(render_template("payments/order.html", order=found))
+    slip = attempts.open_of(found) if found.state == "awaiting_payment" else None
+    return _no_store(render_template("payments/order.html", order=found, slip=slip))
 
 
 @bp.before_app_request

@@ -51,6 +51,7 @@ def create_sandbox(
     app.register_blueprint(api.bp)
     app.register_blueprint(pages.bp)
     app.register_blueprint(control.bp)
+    app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
     app.register_error_handler(HTTPException, _explain)
     app.after_request(_protect)
     app.wsgi_app = Wire(app.wsgi_app, store)  # type: ignore[method-assign]

@@ -74,6 +74,15 @@ _route("GET", "/checkout/sessions/<one>/line_items", "sessions.line_items", sess
 _route("GET", "/tokens/<one>", "tokens.retrieve", retriever("token", "token"))
 
 
+@bp.after_request
+def open_tokens(response: Response) -> Response:
+    """Let the script of a page on another origin make tokens, as Stripe.js does."""
+    if request.path == "/v1/tokens":
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+    return response
+
+
 def mark_request() -> None:
     """Give the request the id that its answer and its events will name."""
     key = request.headers.get("Idempotency-Key")

@@ -93,9 +93,7 @@ class Mount:
         )
         return self._run(self._shop, builder)[1]
 
-    def _run(
-        self, app: Application, builder: EnvironBuilder
-    ) -> tuple[bytes, int, Headers]:
+    def _run(self, app: Application, builder: EnvironBuilder) -> tuple[bytes, int, Headers]:
         environ = builder.get_environ()
         builder.close()
         chunks, status, headers = run_wsgi_app(app, environ, buffered=True)

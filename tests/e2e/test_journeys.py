@@ -30,10 +30,12 @@ def test_everything_works_without_javascript(visit: Visit) -> None:
 
 def test_everything_works_in_japanese(visit: Visit) -> None:
     visitor = visit("phone", locale="ja-JP")
-    write_buy_and_pay(visitor, words=("お買い上げ", "請求されていません"), buy="今すぐ購入")
+    write_buy_and_pay(
+        visitor, words=("カードが拒否されました", "請求は行われていません"), buy="今すぐ購入"
+    )
     page = visitor.page
     expect(page.locator("html")).to_have_attribute("lang", "ja")
-    expect(page.locator("h1")).to_have_text(re.compile(r"^ご注文 \d+$"))
+    expect(page.locator("h1")).to_have_text(re.compile(r"^ご注文番号 \d+$"))
     expect(page.get_by_role("status")).to_contain_text("ありがとうございます")
 
 

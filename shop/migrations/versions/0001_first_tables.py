@@ -72,6 +72,16 @@ def upgrade() -> None:
     op.create_index("ix_stripe_events_received", "stripe_events", ["received"], if_not_exists=True)
 
     op.create_table(
+        "throttles",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("ends", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_throttles"),
+        if_not_exists=True,
+    )
+    op.create_index("ix_throttles_ends", "throttles", ["ends"], if_not_exists=True)
+
+    op.create_table(
         "topics",
         sa.Column("id", ID, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -90,7 +100,7 @@ def upgrade() -> None:
         sa.Column("kind", KEY, nullable=False),
         sa.Column("key", KEY, nullable=False),
         sa.Column("params", sa.Text(), nullable=False),
-        sa.Column("session_id", KEY, nullable=True),
+        sa.Column("stripe_id", KEY, nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
         sa.Column("outcome", KEY, nullable=False),
         sa.Column("created", sa.DateTime(), nullable=False),
@@ -101,7 +111,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name="uq_attempts_key"),
         sa.UniqueConstraint("open_order_id", name="uq_attempts_open_order_id"),
         sa.UniqueConstraint("order_id", "number", name="uq_attempts_order_id_number"),
-        sa.UniqueConstraint("session_id", name="uq_attempts_session_id"),
+        sa.UniqueConstraint("stripe_id", name="uq_attempts_stripe_id"),
         if_not_exists=True,
     )
     op.create_table(

@@ -1,0 +1,149 @@
+"""The legacy card page: a card field of Stripe's script, and the charge of what it makes."""
+
+import re
+from urllib.parse import urlsplit
+
+from flask import abort, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response
+
+from shop.catalog import cart, shelf
+from shop.errors import ShopError, wants_json
+from shop.i18n import current_language
+from shop.money import Money
+from shop.payments import bp, charge, checkout, service
+from shop.security import STRIPE_JS, content_security_policy
+from shop.throttle import allow, network
+
+TRIES = 5
+TRIES_PER_NETWORK = 20
+TRIES_SECONDS = 600
+MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{1,63}")
+
+
+class TooManyCards(ShopError):
+    """More cards were tried than a person tries."""
+
+    status = 429
+    code = "too_many_cards"
+
+    def __init__(self, order: str | None) -> None:
+        message = _(
+            "Those were too many tries. Nothing was charged. Please wait ten minutes, or pay on "
+            "Stripe's page now."
+        )
+        super().__init__(message, order=order)
+
+
+class BadMail(ShopError):
+    """The receipt could not be sent there."""
+
+    status = 422
+    code = "bad_email"
+
+    def __init__(self) -> None:
+        message = _(
+            "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
+        )
+        super().__init__(message)
+
+
+@bp.get("/payments/card")
+def card() -> ResponseReturnValue:
+    """Show the card page of an order or, without one, of the cart."""
+    _refuse_where_off()
+    token = request.args.get("order", "")
+    try:
+        return _card_page(token)
+    except service.AlreadyOrdered as already:
+        return redirect(url_for("payments.order", token=already.token), 303)
+
+
+@bp.post("/payments/charge")
+def charge_card() -> ResponseReturnValue:
+    """Charge the card token; the amount is the order's, whatever the form says."""
+    _refuse_where_off()
+    email = request.form.get("email", "").strip()
+    token = request.form.get("order", "")
+    if email and not MAIL.fullmatch(email):
+        return _card_page(token, BadMail(), email), BadMail.status
+    try:
+        token = token or checkout.order_goods(cart.choices(), _buyer())
+        _throttle(token)
+        charge.charge(token, request.form.get("stripeToken", ""), email or None)
+    except service.AlreadyOrdered as already:
+        token = already.token
+    except charge.AuthenticationWanted:
+        return redirect(checkout.pay_again(token, _buyer()).url, 303)
+    except (charge.Declined, charge.UnusableCard) as error:
+        if wants_json():
+            raise
+        return _card_page(token, error, email), error.status
+    return redirect(url_for("payments.order", token=token), 303)
+
+
+def _refuse_where_off() -> None:
+    if not current_app.config["SHOP_LEGACY_CHARGE"] or current_app.config["SHOP_MODE"] == "off":
+        abort(404)
+
+
+def _throttle(token: str) -> None:
+    """Stop who tries one card after the other: by visitor, by order, and loosely by network."""
+    limits = (
+        (f"visitor {cart.visitor()}", TRIES),
+        (f"order {token}", TRIES),
+        (f"network {network(request.remote_addr)}", TRIES_PER_NETWORK),
+    )
+    allowed = [allow("charge", who, most, TRIES_SECONDS) for who, most in limits]
+    if not all(allowed):
+        raise TooManyCards(token)
+
+
+def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
+    html = render_template(
+        "payments/card.html",
+        total=_total(token),
+        order=token,
+        error=error,
+        email=email,
+        script=_script(),
+        key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
+    )
+    response = current_app.make_response(html)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = content_security_policy(
+        current_app.config, script=_origin(_script())
+    )
+    return response
+
+
+def _total(token: str) -> Money:
+    if token:
+        order = service.get_order(token)
+        if order.state not in service.PAYABLE:
+            raise service.AlreadyOrdered(token)
+        return order.total
+    choices = cart.choices()
+    if not choices:
+        raise checkout.NothingToBuy
+    return shelf.total(choices)
+
+
+def _script() -> str:
+    """Return the address of Stripe's script, or of the sandbox's in its place."""
+    config = current_app.config
+    if config["SHOP_MODE"] == "sandbox":
+        return f"{request.script_root}/sandbox/stripe.js"
+    if config["STRIPE_API_BASE"]:
+        return f"{config['STRIPE_API_BASE']}/stripe.js"
+    return f"{STRIPE_JS}/v3/"
+
+
+def _origin(address: str) -> str | None:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
+
+
+def _buyer() -> checkout.Buyer:
+    return checkout.Buyer(cart.visitor(), cart.cart_id(), current_language())

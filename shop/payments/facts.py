@@ -1,0 +1,189 @@
+"""What Stripe says, as plain frozen values; what is not as documented raises ValueError."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+MOST_ID = 255
+MOST_ADDRESS = 5000
+
+
+@dataclass(frozen=True)
+class Slip:
+    """What a customer pays at a konbini counter with."""
+
+    url: str | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
+class CheckoutSession:
+    """A Checkout Session. `amount` is in minor units.
+
+    https://docs.stripe.com/api/checkout/sessions/object
+    """
+
+    id: str
+    status: str
+    payment_status: str
+    url: str | None
+    amount: int | None
+    currency: str | None
+    reference: str | None
+    livemode: bool
+    payment_intent: str | None
+    intent_status: str | None
+    email: str | None
+    slip: Slip | None
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether Stripe has the money."""
+        return self.status == "complete" and self.payment_status == "paid"
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the customer has done their part and the money is still to come."""
+        return self.status == "complete" and self.payment_status == "unpaid" and not self._failed
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no money will come through this session any more."""
+        return self.status == "expired" or (self.status == "complete" and self._failed)
+
+    @property
+    def money_id(self) -> str:
+        """Stripe's id of the money, under which the ledger knows it."""
+        return self.payment_intent or self.id
+
+    @property
+    def _failed(self) -> bool:
+        failed = self.intent_status in ("requires_payment_method", "canceled")
+        return failed and self.payment_status == "unpaid"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A charge of a card token. `amount` is in minor units.
+
+    https://docs.stripe.com/api/charges/object
+    """
+
+    id: str
+    is_paid: bool
+    is_over: bool
+    amount: int | None
+    currency: str | None
+    reference: str | None
+    livemode: bool
+    email: str | None
+    is_awaited = False
+    slip = None
+    url = None
+
+    @property
+    def money_id(self) -> str:
+        """Stripe's id of the money, under which the ledger knows it."""
+        return self.id
+
+
+Facts = CheckoutSession | Charge
+
+
+@dataclass(frozen=True)
+class Event:
+    """A verified event: a hint that something happened to `object_id`, to be asked for again.
+
+    https://docs.stripe.com/api/events/object
+    """
+
+    id: str
+    type: str
+    object_id: str
+    reference: str | None
+    livemode: bool
+
+
+def read_session(answer: Any) -> CheckoutSession:
+    """Return the SDK's session as a plain value."""
+    data = answer.to_dict(for_json=True)
+    url = _text_or_none(data, "url", MOST_ADDRESS)
+    if url is not None and not url.startswith(("https://", "http://")):
+        raise ValueError("the session's address is no web address")
+    intent = data.get("payment_intent")
+    if not isinstance(intent, dict):
+        intent = {"id": intent}
+    paid = data["payment_status"] == "paid"
+    return CheckoutSession(
+        id=_text(data, "id"),
+        status=_text_or_none(data, "status") or ("complete" if paid else "open"),
+        payment_status=_text(data, "payment_status"),
+        url=url,
+        amount=_whole_or_none(data, "amount_total"),
+        currency=_text_or_none(data, "currency"),
+        reference=_text_or_none(data, "client_reference_id"),
+        livemode=data["livemode"] is True,
+        payment_intent=_text_or_none(intent, "id"),
+        intent_status=_text_or_none(intent, "status"),
+        email=_text_or_none(data.get("customer_details") or {}, "email"),
+        slip=_read_slip(intent.get("next_action")),
+    )
+
+
+def read_charge(answer: Any) -> Charge:
+    """Return the SDK's charge as a plain value."""
+    data = answer.to_dict(for_json=True)
+    return Charge(
+        id=_text(data, "id"),
+        is_paid=data["paid"] is True and data["status"] == "succeeded",
+        is_over=data["status"] == "failed",
+        amount=_whole_or_none(data, "amount"),
+        currency=_text_or_none(data, "currency"),
+        reference=_text_or_none(data.get("metadata") or {}, "order"),
+        livemode=data["livemode"] is True,
+        email=_text_or_none(data, "receipt_email"),
+    )
+
+
+def read_event(answer: Any) -> Event:
+    """Return the SDK's event as a plain value."""
+    data = answer.to_dict(for_json=True)
+    subject = data["data"]["object"]
+    metadata = subject.get("metadata") or {}
+    return Event(
+        id=_text(data, "id"),
+        type=_text(data, "type"),
+        object_id=_text_or_none(subject, "id") or "",
+        reference=_text_or_none(subject, "client_reference_id") or _text_or_none(metadata, "order"),
+        livemode=data["livemode"] is True,
+    )
+
+
+def _read_slip(action: Any) -> Slip | None:
+    """Return the konbini slip; https://docs.stripe.com/payments/konbini/accept-a-payment."""
+    details = (action or {}).get("konbini_display_details")
+    if not details:
+        return None
+    expires = _whole_or_none(details, "expires_at")
+    url = _text_or_none(details, "hosted_voucher_url", MOST_ADDRESS)
+    safe = url is not None and url.startswith(("https://", "http://"))
+    return Slip(url if safe else None, datetime.fromtimestamp(expires, UTC) if expires else None)
+
+
+def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
+    value = data[name]
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
+    return None if data.get(name) is None else _text(data, name, most)
+
+
+def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
+    value = data.get(name)
+    if value is not None and type(value) is not int:
+        raise ValueError(f"{name} is no whole number")
+    return value

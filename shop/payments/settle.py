@@ -1,0 +1,178 @@
+"""How money becomes known: success page, webhook and order page all come here, and only here.
+
+https://docs.stripe.com/checkout/fulfillment
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import or_, update
+
+from shop import mail
+from shop.extensions import changed_rows, db, end_read, insert_once, is_key, now, write
+from shop.payments import attempts, gateway, service
+from shop.payments.facts import Event, Facts
+from shop.payments.models import Attempt, LedgerEntry, Order, StripeEvent
+from shop.security import external_url
+
+RECHECK_AFTER = timedelta(seconds=10)
+# Which events tell of which kind of attempt. A charge behind a session is the session's business.
+EVENTS = {"checkout.session.": "checkout", "charge.succeeded": "charge"}
+
+
+def receive(event: Event) -> None:
+    """Act upon a verified event. An event is a hint: what it is about is asked for again.
+
+    Raises StripeUnreachable or DatabaseBusy, so that Stripe sends it once more.
+    """
+    kind = next((kind for name, kind in EVENTS.items() if event.type.startswith(name)), None)
+    if kind is None or not is_key(event.id) or db.session.get(StripeEvent, event.id) is not None:
+        return
+    attempt = attempts.find(kind, event.object_id, event.reference)
+    if attempt is not None:
+        _settle(attempt, event.object_id, event)
+
+
+def settle(session_id: str) -> Order:
+    """Ask Stripe about a session of ours, do what follows from it once, and return its order.
+
+    Raises OrderMissing for a session that is not ours (Stripe is not asked), StripeUnreachable.
+    """
+    attempt = attempts.find("checkout", session_id)
+    if attempt is None:
+        raise service.OrderMissing
+    if attempt.outcome == "paid":
+        return db.session.get_one(Order, attempt.order_id)
+    return _settle(attempt, session_id, None)
+
+
+def refresh(order: Order) -> None:
+    """Ask Stripe about an unfinished order again, at most every ten seconds: webhooks get lost."""
+    attempt = attempts.open_of(order)
+    if order.mode != current_app.config["SHOP_MODE"] or attempt is None or not attempt.stripe_id:
+        return
+    stripe_id = attempt.stripe_id
+    unasked = or_(Attempt.checked.is_(None), Attempt.checked < now() - RECHECK_AFTER)
+    claim = update(Attempt).where(Attempt.id == attempt.id, unasked).values(checked=now())
+    if not write(lambda: changed_rows(claim)):
+        return
+    try:
+        _settle(attempt, stripe_id, None)
+    except gateway.StripeUnreachable as error:
+        current_app.logger.info("order %s stays as it is: %r", order.number, error.__cause__)
+
+
+def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
+    """Write down what Stripe says, inside write(): all that follows from it, or nothing."""
+    attempt = db.session.get_one(Attempt, attempt_id)
+    order = db.session.get_one(Order, attempt.order_id)
+    if event is not None and not insert_once(
+        StripeEvent, id=event.id, type=event.type, object_id=event.object_id, received=now()
+    ):
+        return order
+    if attempt.stripe_id is None and facts.reference == order.uid:
+        attempt.stripe_id, attempt.url = facts.id, facts.url
+    if facts.is_paid:
+        _take_payment(order, attempt, facts)
+    elif facts.is_awaited:
+        _await_payment(order, attempt, facts)
+    elif facts.is_over and attempt.open_order_id is not None:
+        withdrawn = attempt.outcome == "withdrawn"
+        attempts.close(attempt, "expired")
+        if not withdrawn:
+            service.cancel(order, "expired")
+    return order
+
+
+def _settle(attempt: Attempt, stripe_id: str, event: Event | None) -> Order:
+    attempt_id, kind = attempt.id, attempt.kind
+    end_read()
+    try:
+        facts = _retrieve(kind, stripe_id)
+    except gateway.StripeRefused as error:
+        raise gateway.StripeUnreachable from error
+    return write(lambda: apply(attempt_id, facts, event))
+
+
+def _retrieve(kind: str, stripe_id: str) -> Facts:
+    if kind == "charge":
+        return gateway.retrieve_charge(stripe_id)
+    return gateway.retrieve_session(stripe_id)
+
+
+def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
+    is_new = insert_once(
+        LedgerEntry,
+        order_id=order.id,
+        kind="payment",
+        stripe_id=facts.money_id,
+        amount=facts.amount or 0,
+        currency=facts.currency or "",
+        created=now(),
+    )
+    attempts.close(attempt, "paid")
+    order.email = order.email or facts.email
+    wrong = _misfits(order, facts)
+    if not wrong and service.move(order, "paid", only_from=("pending", "awaiting_payment")):
+        _finish(order)
+    elif not wrong and order.state == "cancelled":
+        _take_late_payment(order)
+    elif wrong and service.move(order, "needs_review"):
+        service.note(order, "needs_review", ", ".join(wrong))
+        mail.staff_needs_review(order.id, _letter(order))
+    elif is_new:
+        service.note(order, "paid_twice", facts.money_id)
+        mail.staff_paid_twice(order.id, _letter(order))
+
+
+def _take_late_payment(order: Order) -> None:
+    """Money for an order that was given up: the goods are sent if they are still there."""
+    if service.hold_stock(order) is not None:
+        if service.move(order, "needs_review"):
+            service.note(order, "needs_review", "late")
+            mail.staff_needs_review(order.id, _letter(order))
+    elif service.move(order, "paid", only_from=("cancelled",)):
+        _finish(order)
+    else:
+        service.release_stock(order)
+
+
+def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
+    """The customer has a slip to pay at a counter; the goods stay reserved until Stripe decides."""
+    if not service.move(order, "awaiting_payment"):
+        return
+    service.note(order, "awaiting_payment")
+    order.email = order.email or facts.email
+    if facts.slip is not None:
+        attempt.url = facts.slip.url
+        attempt.expires = facts.slip.expires or attempt.expires
+    if order.email:
+        slip = {"slip": attempt.url, "until": attempt.expires.isoformat()}
+        mail.customer_awaiting(order.id, order.email, order.language, _letter(order) | slip)
+
+
+def _finish(order: Order) -> None:
+    """What a paid order sets off, for the one call that made it paid."""
+    order.paid = now()
+    service.note(order, "paid")
+    if order.email:
+        mail.customer_paid(order.id, order.email, order.language, _letter(order))
+    mail.staff_new_order(order.id, _letter(order))
+
+
+def _letter(order: Order) -> dict[str, Any]:
+    """Return what a mail says about an order, with the link to it."""
+    link = external_url("payments.order", token=order.token)
+    return service.summary(order) | {"link": link}
+
+
+def _misfits(order: Order, facts: Facts) -> list[str]:
+    """Return which facts of a payment are not those of the order."""
+    compared = {
+        "order": facts.reference == order.uid,
+        "amount": facts.amount == order.amount,
+        "currency": facts.currency == order.currency,
+        "livemode": facts.livemode == (order.mode == "live"),
+    }
+    return [name for name, fits in compared.items() if not fits]

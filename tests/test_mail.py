@@ -1,0 +1,562 @@
+"""Mail: kept with what it tells about, sent once, tried again, and never in a visitor's way."""
+
+import base64
+import email
+import email.policy
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from functools import partial
+from typing import Any
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import func, select
+
+from shop import mail
+from shop.extensions import db, write
+from shop.payments.models import Order
+from tests.actors import Browser, Buyer
+from tests.pages import send
+
+AYA = "aya@example.com"
+OWNER = "owner@shop.example"
+
+
+@dataclass
+class PostOffice:
+    """A mail server: what it takes, and what it refuses."""
+
+    received: list[EmailMessage] = field(default_factory=list)
+    recipients: list[list[str]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    logins: list[tuple[str, str]] = field(default_factory=list)
+    needs_login: bool = False
+    refuse: dict[str, str] = field(default_factory=dict)  # command: answer
+    before_taking: Callable[[], None] = lambda: None
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+
+class Talk(socketserver.StreamRequestHandler):
+    """One conversation, as RFC 5321 has it."""
+
+    office: PostOffice
+
+    def handle(self) -> None:
+        to: list[str] = []
+        self.say("220 office ESMTP")
+        while line := self.rfile.readline().decode().strip():
+            verb = line.split()[0].upper()
+            self.office.commands.append(verb)
+            if verb in self.office.refuse:
+                self.say(self.office.refuse[verb])
+            elif verb == "EHLO":
+                self.say("250-office", "250-AUTH PLAIN", "250 8BITMIME")
+            elif verb == "AUTH":
+                self.log_in(line)
+            elif verb == "MAIL" and self.office.needs_login and not self.office.logins:
+                self.say("530 5.7.0 Authentication required")
+            elif verb == "RCPT":
+                to.append(line.partition("<")[2].partition(">")[0])
+                self.say("250 ok")
+            elif verb == "DATA":
+                self.take(to)
+            elif verb == "QUIT":
+                self.say("221 bye")
+                return
+            else:
+                self.say("250 ok")
+
+    def log_in(self, line: str) -> None:
+        _, user, password = base64.b64decode(line.split()[2]).decode().split("\0")
+        self.office.logins.append((user, password))
+        self.say("235 welcome")
+
+    def take(self, to: list[str]) -> None:
+        self.say("354 go on")
+        lines = []
+        while (line := self.rfile.readline()) != b".\r\n":
+            lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+        self.office.before_taking()
+        message = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.office.received.append(message)
+        self.office.recipients.append(to)
+        self.say(self.office.refuse.get("END", "250 taken"))
+
+    def say(self, *lines: str) -> None:
+        self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
+
+
+@pytest.fixture
+def office() -> Iterator[PostOffice]:
+    """A mail server of this test's own."""
+    office = PostOffice()
+    handler = type("OurTalk", (Talk,), {"office": office})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        office.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield office
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def mailing(make_app: Callable[..., Flask], office: PostOffice) -> Flask:
+    """A shop whose mail goes to that server."""
+    return make_app(MAIL_URL=office.url, SHOP_OWNER_EMAIL=OWNER, SHOP_MAIL_FROM="shop@shop.example")
+
+
+@dataclass
+class Outbox:
+    """The outbox of a shop with one order that nobody paid."""
+
+    app: Flask
+    order_id: int
+
+    @property
+    def letter(self) -> dict[str, Any]:
+        line = {"name": "T-shirt <日本>", "quantity": 2, "unit_amount": 2000, "amount": 4000}
+        return {
+            "order": "token", "number": self.order_id, "currency": "jpy", "amount": 4000,
+            "lines": [line], "link": "https://shop.example/orders/token",
+        }  # fmt: skip
+
+    def queue(self, to: str = AYA, language: str = "en") -> None:
+        """Put the customer's message in."""
+        with self.app.app_context():
+            write(lambda: mail.customer_paid(self.order_id, to, language, self.letter))
+
+    def queue_for_staff(self) -> None:
+        with self.app.app_context():
+            write(lambda: mail.staff_new_order(self.order_id, self.letter))
+
+    def send(self, most: int = 10) -> int:
+        with self.app.app_context():
+            return mail.send_due(most)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        with self.app.app_context():
+            return mail.list_mails()
+
+    @property
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.rows]
+
+
+def outbox_of(app: Flask) -> Outbox:
+    Buyer(app).order()
+    with app.app_context():
+        order_id = db.session.scalar(select(func.max(Order.id)))
+        assert order_id is not None
+        return Outbox(app, order_id)
+
+
+@pytest.fixture
+def outbox(mailing: Flask) -> Outbox:
+    return outbox_of(mailing)
+
+
+@contextmanager
+def later(**delta: float) -> Iterator[None]:
+    """Be so much later than now."""
+    with time_machine.travel(datetime.now().astimezone() + timedelta(**delta), tick=True):
+        yield
+
+
+# --- the outbox -----------------------------------------------------------------------------
+
+
+def test_a_message_is_kept_once_however_often_it_is_asked_for(outbox: Outbox) -> None:
+    for _ in range(3):
+        outbox.queue()
+    outbox.queue_for_staff()
+    assert [(row["kind"], row["to"], row["state"]) for row in outbox.rows] == [
+        ("customer_paid", AYA, "waiting"),
+        ("staff_new_order", OWNER, "waiting"),
+    ]
+
+
+def test_a_message_goes_with_its_transaction(outbox: Outbox) -> None:
+    def unit() -> None:
+        mail.customer_paid(outbox.order_id, AYA, "en", outbox.letter)
+        raise KeyError
+
+    with outbox.app.app_context(), pytest.raises(KeyError):
+        write(unit)
+    assert outbox.rows == []
+
+
+def test_an_owner_without_an_address_is_written_to_at_the_shops(
+    make_app: Callable[..., Flask],
+) -> None:
+    outbox = outbox_of(make_app(SHOP_MAIL_FROM="shop@shop.example"))
+    outbox.queue_for_staff()
+    assert [row["to"] for row in outbox.rows] == ["shop@shop.example"]
+
+
+def test_a_message_is_sent_once(outbox: Outbox, office: PostOffice) -> None:
+    outbox.queue()
+    assert (outbox.send(), outbox.send()) == (1, 0)
+    outbox.queue()
+    with later(days=1):
+        assert outbox.send() == 0
+    assert len(office.received) == 1
+    assert outbox.rows[0] == {
+        "order": "token",
+        "kind": "customer_paid",
+        "to": AYA,
+        "state": "sent",
+        "attempts": 1,
+        "error": "",
+    }
+
+
+# --- when it leaves -------------------------------------------------------------------------
+
+
+def test_one_message_leaves_after_a_post_and_none_after_a_get(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    outbox.queue()
+    outbox.queue_for_staff()
+    browser = Browser(outbox.app)
+    token = browser.token()
+    browser.get("/cart")
+    assert office.received == []
+    for count in (1, 2, 2):
+        answer = browser.post("/", {"comment": "Hello", "csrf_token": token})
+        assert answer.status == 303
+        assert len(office.received) == count
+    assert outbox.states == ["sent", "sent"]
+
+
+def test_a_post_that_is_refused_sends_nothing(outbox: Outbox, office: PostOffice) -> None:
+    outbox.queue()
+    for headers in ({}, {"host": "evil.example"}):
+        assert send(outbox.app, method="POST", body=b"", **headers).status == 400
+    assert office.received == []
+
+
+def test_the_visitor_has_the_answer_before_mail_is_thought_of(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    outbox.queue()
+    browser = Browser(outbox.app)
+    client: Any = browser._client
+    data = {"comment": "Hello", "csrf_token": browser.token()}
+    response = client.post("/", data=data, base_url=browser.base)
+    assert response.get_data()
+    assert office.received == []
+    response.close()
+    assert len(office.received) == 1
+
+
+def closed_port() -> int:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        return int(server.server_address[1])
+
+
+def test_a_mail_server_that_is_away_costs_the_visitor_nothing(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(MAIL_URL=f"smtp://127.0.0.1:{closed_port()}")
+    outbox = outbox_of(app)
+    outbox.queue()
+    assert Browser(app).submit("/", {"comment": "Hello"}).status == 303
+    row = outbox.rows[0]
+    assert (row["state"], row["attempts"]) == ("waiting", 1)
+    assert "refused" in row["error"]
+
+
+def test_a_payment_stands_though_no_mail_can_be_sent(make_app: Callable[..., Flask]) -> None:
+    app = make_app(MAIL_URL=f"smtp://127.0.0.1:{closed_port()}", SHOP_OWNER_EMAIL=OWNER)
+    buyer = Buyer(app)
+    assert buyer.see(buyer.buy())["state"] == "paid"
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("amount"), TypeError("None"), RuntimeError("odd")], ids=repr
+)
+def test_a_message_that_cannot_be_written_is_kept_with_the_reason(
+    outbox: Outbox, office: PostOffice, error: Exception
+) -> None:
+    def broken(*_: Any) -> str:
+        raise error
+
+    outbox.app.jinja_env.globals["minor"] = broken
+    outbox.queue()
+    assert Browser(outbox.app).submit("/", {"comment": "Hello"}).status == 303
+    row = outbox.rows[0]
+    assert (row["state"], row["attempts"]) == ("waiting", 1)
+    assert type(error).__name__ in row["error"]
+    with later(minutes=2):
+        outbox.app.jinja_env.globals["minor"] = lambda *_: "¥4,000"
+        assert outbox.send() == 1
+
+
+# --- trying again ---------------------------------------------------------------------------
+
+
+def test_a_failure_waits_longer_each_time_and_is_given_up_visibly(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    office.refuse["RCPT"] = "450 4.2.1 mailbox busy"
+    outbox.queue()
+    minutes = 0.0
+    for attempt, wait in enumerate([1, 5, 15, 60, *[360] * 7], start=1):
+        with later(minutes=minutes):
+            assert outbox.send() == 0
+            assert outbox.rows[0]["attempts"] == attempt
+        with later(minutes=minutes + wait - 0.5):
+            assert outbox.send() == 0
+            assert outbox.rows[0]["attempts"] == attempt
+        assert outbox.states == ["waiting"]
+        minutes += wait + 0.1
+    with later(minutes=minutes):
+        outbox.send()
+    assert outbox.rows[0]["state"] == "failed"
+    assert "mailbox busy" in outbox.rows[0]["error"]
+    office.refuse.clear()
+    with later(days=30):
+        assert outbox.send() == 0
+
+
+def test_a_message_says_the_same_id_each_time_and_no_other_does(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    outbox.queue()
+    outbox.queue_for_staff()
+    office.refuse["END"] = "451 4.3.0 taken, perhaps"
+    assert outbox.send() == 0
+    office.refuse.clear()
+    with later(minutes=2):
+        assert outbox.send() == 2
+    ids = [str(message["Message-ID"]) for message in office.received]
+    assert ids[:2] == ids[2:]
+    assert len(set(ids)) == 2
+    assert all(one.startswith("<") and one.endswith("@shop.example>") for one in ids)
+    dates = [str(message["Date"]) for message in office.received]
+    assert dates[:2] == dates[2:]
+
+
+def test_one_refused_recipient_holds_up_nobody_else(outbox: Outbox, office: PostOffice) -> None:
+    outbox.queue(to="nobody@example.com, aya@example.com")
+    outbox.queue_for_staff()
+    assert outbox.send() == 1
+    assert outbox.states == ["waiting", "sent"]
+    assert office.recipients == [[OWNER]]
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "aya@example.com\r\nBcc: evil@example.com",
+        "aya@example.com,evil@example.com",
+        "aya",
+        "",
+        "a b@example.com",
+        "<aya@example.com>, b@c.d",
+    ],
+)
+def test_an_address_that_is_none_or_several_gets_nothing(
+    outbox: Outbox, office: PostOffice, to: str
+) -> None:
+    outbox.queue(to=to)
+    assert outbox.send() == 0
+    assert office.received == []
+    assert outbox.rows[0]["error"]
+
+
+# --- several processes ----------------------------------------------------------------------
+
+
+def test_two_processes_never_send_the_same_message(
+    outbox: Outbox, office: PostOffice, make_app: Callable[..., Flask]
+) -> None:
+    outbox.queue()
+    outbox.queue_for_staff()
+    both = threading.Barrier(2, timeout=10)
+    office.before_taking = lambda: both.wait() and None
+    workers = [make_app(MAIL_URL=office.url) for _ in range(2)]
+    counts: list[int] = []
+
+    def work(app: Flask) -> None:
+        with app.app_context():
+            counts.append(mail.send_due(5))
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(str(message["To"]) for message in office.received) == [AYA, OWNER]
+    assert sum(counts) == 2
+    assert [row["attempts"] for row in outbox.rows] == [1, 1]
+
+
+def test_a_process_that_died_while_sending_is_replaced_after_a_minute(
+    outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    outbox.queue()
+    with monkeypatch.context() as patch:
+        patch.setattr("smtplib.SMTP", die)
+        with pytest.raises(SystemExit):
+            outbox.send()
+    assert outbox.send() == 0
+    with later(seconds=50):
+        assert outbox.send() == 0
+    with later(seconds=70):
+        assert outbox.send() == 1
+    assert len(office.received) == 1
+
+
+# --- what it says ---------------------------------------------------------------------------
+
+
+def parts(message: EmailMessage) -> tuple[str, str]:
+    """Return the text and the HTML."""
+    plain, html = message.get_body(("plain",)), message.get_body(("html",))
+    assert plain is not None
+    assert html is not None
+    return plain.get_content(), html.get_content()
+
+
+def test_a_receipt_names_goods_amount_and_link_as_text_and_html(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    outbox.queue()
+    outbox.send()
+    message = office.received[0]
+    assert (message["To"], message["From"]) == (AYA, "shop@shop.example")
+    assert str(outbox.order_id) in message["Subject"]
+    text, html = parts(message)
+    for part in (text, html):
+        assert "¥4,000" in part
+        assert "https://shop.example/orders/token" in part
+    assert "T-shirt <日本> × 2" in text
+    assert "T-shirt &lt;日本&gt; × 2" in html
+    assert "<日本>" not in html
+
+
+def test_every_message_can_be_written_in_both_languages(
+    outbox: Outbox, office: PostOffice, make_app: Callable[..., Flask]
+) -> None:
+    functions = (mail.staff_new_order, mail.staff_needs_review, mail.staff_paid_twice)
+    for locale in ("en", "ja"):
+        app = make_app(MAIL_URL=office.url, SHOP_OWNER_EMAIL=OWNER, SHOP_LOCALE=locale)
+        own = outbox_of(app)
+        own.queue(language=locale)
+        with app.app_context():
+            for function in functions:
+                write(partial(function, own.order_id, own.letter))
+        assert own.send() == 4
+    english, japanese = office.received[:4], office.received[4:]
+    for message in japanese:
+        text, html = parts(message)
+        assert '<html lang="ja">' in html
+        assert any("ぁ" <= char <= "ん" for char in str(message["Subject"]) + text), text
+    for message in english:
+        text, html = parts(message)
+        assert '<html lang="en">' in html
+        assert not any("ぁ" <= char <= "ん" for char in str(message["Subject"]) + text)
+
+
+def test_a_japanese_order_is_thanked_for_in_japanese(mailing: Flask, office: PostOffice) -> None:
+    buyer = Buyer(mailing)
+    buyer.get("/?lang=ja")
+    buyer.buy()
+    with mailing.app_context():
+        mail.send_due(10)
+    by_recipient = {str(message["To"]): message for message in office.received}
+    assert '<html lang="ja">' in parts(by_recipient[AYA])[1]
+    assert '<html lang="en">' in parts(by_recipient[OWNER])[1]
+
+
+# --- the ways it leaves ---------------------------------------------------------------------
+
+
+def test_on_the_console_a_message_is_printed(
+    make_app: Callable[..., Flask], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outbox = outbox_of(make_app())
+    outbox.queue()
+    assert outbox.send() == 1
+    printed = capsys.readouterr().err
+    assert AYA in printed
+    assert "¥4,000" in printed
+    assert outbox.states == ["sent"]
+
+
+def test_a_plain_server_is_spoken_to_plainly(outbox: Outbox, office: PostOffice) -> None:
+    outbox.queue()
+    outbox.send()
+    assert office.commands == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+    assert office.recipients == [[AYA]]
+
+
+def test_a_server_that_wants_a_login_gets_it(
+    make_app: Callable[..., Flask], office: PostOffice
+) -> None:
+    office.needs_login = True
+    url = office.url.replace("//", "//me%40shop.example:p%3Aa%2Fss%25@")
+    outbox = outbox_of(make_app(MAIL_URL=url))
+    outbox.queue()
+    assert outbox.send() == 1
+    assert office.logins == [("me@shop.example", "p:a/ss%")]
+
+
+@pytest.mark.parametrize("command", ["EHLO", "MAIL", "RCPT", "DATA", "END"])
+def test_a_refusal_at_any_word_is_kept_with_its_reason(
+    outbox: Outbox, office: PostOffice, command: str
+) -> None:
+    office.refuse = {command: "554 5.7.1 not from you", "HELO": "554 5.7.1 not from you"}
+    outbox.queue()
+    assert outbox.send() == 0
+    assert "not from you" in outbox.rows[0]["error"]
+    assert outbox.states == ["waiting"]
+
+
+def test_a_wrong_password_is_said_and_not_shown(
+    make_app: Callable[..., Flask], office: PostOffice, caplog: pytest.LogCaptureFixture
+) -> None:
+    office.refuse["AUTH"] = "535 5.7.8 no such user"
+    outbox = outbox_of(make_app(MAIL_URL=office.url.replace("//", "//me:hunter22@")))
+    outbox.queue()
+    assert outbox.send() == 0
+    assert "no such user" in outbox.rows[0]["error"]
+    assert "hunter22" not in outbox.rows[0]["error"] + caplog.text
+
+
+def test_the_command_line_sends_and_lists(outbox: Outbox, office: PostOffice) -> None:
+    outbox.queue()
+    outbox.queue_for_staff()
+    runner = outbox.app.test_cli_runner()
+    assert runner.invoke(args=["shop", "mail", "send"]).exit_code == 0
+    assert len(office.received) == 2
+    listed = runner.invoke(args=["shop", "mail", "list", "--json"])
+    assert [row["state"] for row in json.loads(listed.stdout)] == ["sent", "sent"]
+    assert set(json.loads(listed.stdout)[0]) == {
+        "order",
+        "kind",
+        "to",
+        "state",
+        "attempts",
+        "error",
+    }
