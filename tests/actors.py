@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from flask import Flask
@@ -22,10 +22,12 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     text: str
+    elsewhere: str = ""
 
     @property
     def location(self) -> str:
-        return self.headers["Location"]
+        """Where a redirect leads: in full, if the answer is not from the shop itself."""
+        return urljoin(self.elsewhere, self.headers["Location"])
 
     @property
     def json(self) -> Any:
@@ -79,7 +81,8 @@ class Browser:
         answer = self._session.request(
             method, full, data=data, headers=sent, allow_redirects=False, timeout=40
         )
-        return Answer(answer.status_code, answer.headers, answer.text)
+        elsewhere = "" if full.startswith(self.base) else full
+        return Answer(answer.status_code, answer.headers, answer.text, elsewhere)
 
 
 class Buyer(Browser):

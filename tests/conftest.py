@@ -161,7 +161,9 @@ class Served:
     def __init__(self) -> None:
         self._server = make_server("127.0.0.1", 0, self._call, threaded=True)
         self.base = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     def __enter__(self) -> "Served":
         self._thread.start()

@@ -196,6 +196,23 @@ def test_a_body_within_the_limit_is_read(app: Flask) -> None:
     assert "1000000 characters" in answer.words
 
 
+def test_a_part_of_a_form_may_be_as_large_as_the_form(app: Flask) -> None:
+    page = send(app)
+    form = form_to(page.text, "/")
+    assert form is not None
+    part = b'--cut\r\nContent-Disposition: form-data; name="comment"\r\n\r\n%s\r\n--cut--\r\n'
+    answer = send(
+        app,
+        method="POST",
+        body=part % (b"x" * 900_000),
+        content_type="multipart/form-data; boundary=cut",
+        cookie=page.headers["Set-Cookie"].split(";")[0],
+        x_csrftoken=form.fields["csrf_token"],
+    )
+    assert answer.status == 422
+    assert "900000 characters" in answer.words
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/topics/987654", "/shop/nothing", "/topics/x", "/é"])
 def test_what_is_not_there_is_said_on_a_page(browser: Browser, path: str) -> None:
     answer = browser.get(path)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from shop import mail
 from shop.extensions import db, write
@@ -408,6 +408,31 @@ def test_two_processes_never_send_the_same_message(
     assert [row["attempts"] for row in outbox.rows] == [1, 1]
 
 
+def test_a_message_that_another_process_takes_at_the_last_moment_is_left_to_it(
+    outbox: Outbox, office: PostOffice, make_app: Callable[..., Flask]
+) -> None:
+    outbox.queue()
+    other = make_app(MAIL_URL=office.url)
+    sent: list[int] = []
+
+    def other_sends() -> None:
+        with other.app_context():
+            sent.append(mail.send_due())
+
+    def after(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT mails.id") and not sent:
+            thread = threading.Thread(target=other_sends)
+            thread.start()
+            thread.join()
+
+    with outbox.app.app_context():
+        event.listen(db.engine, "after_cursor_execute", after)
+    assert outbox.send() == 0
+    assert sent == [1]
+    assert len(office.received) == 1
+    assert outbox.rows[0]["attempts"] == 1
+
+
 def test_a_process_that_died_while_sending_is_replaced_after_a_minute(
     outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -484,9 +509,13 @@ def test_a_japanese_order_is_thanked_for_in_japanese(mailing: Flask, office: Pos
     buyer.buy()
     with mailing.app_context():
         mail.send_due(10)
-    by_recipient = {str(message["To"]): message for message in office.received}
-    assert '<html lang="ja">' in parts(by_recipient[AYA])[1]
-    assert '<html lang="en">' in parts(by_recipient[OWNER])[1]
+    by_recipient = {str(message["To"]): parts(message) for message in office.received}
+    text, html = by_recipient[AYA]
+    assert '<html lang="ja">' in html
+    assert "ご注文" in text
+    text, html = by_recipient[OWNER]
+    assert '<html lang="en">' in html
+    assert "ご注文" not in text
 
 
 # --- the ways it leaves ---------------------------------------------------------------------

@@ -4,14 +4,16 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
+from sqlalchemy import event
 
 from shop import create_app
 from shop.extensions import Base, db
@@ -25,9 +27,12 @@ Change = Callable[[str], None]
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Flask:
+def empty(tmp_path: Path) -> Iterator[Flask]:
     """A shop that was never started before."""
-    return create_app({"SECRET_KEY": KEY, "SHOP_DATA_DIR": tmp_path})
+    app = create_app({"SECRET_KEY": KEY, "SHOP_DATA_DIR": tmp_path})
+    yield app
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture
@@ -196,6 +201,25 @@ def test_an_upgrade_that_fails_leaves_nothing_behind(
         assert tables(tmp_path) == set()
         upgrade()
         assert revision() == head()
+
+
+def test_an_upgrade_looks_only_after_it_has_the_lock(empty: Flask, tmp_path: Path) -> None:
+    # Else two processes find the same old version, and one of them fails over the other's tables.
+    locked: list[bool] = []
+
+    def look(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if not locked and not statement.startswith("BEGIN"):
+            with closing(sqlite3.connect(tmp_path / "shop.sqlite3", timeout=0)) as other:
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                    locked.append(False)
+                except sqlite3.OperationalError:
+                    locked.append(True)
+
+    with empty.app_context():
+        event.listen(db.engine, "before_cursor_execute", look)
+        upgrade()
+    assert locked == [True]
 
 
 def test_the_schema_fits_the_models(empty: Flask) -> None:

@@ -8,7 +8,10 @@
   if (!window.Stripe) return;
 
   const stripe = window.Stripe(form.dataset.key, { locale: form.dataset.language });
-  const card = stripe.elements().create("card", { hidePostalCode: true });
+  // Stripe's field is a frame: it knows nothing of the shop's colours unless it is told.
+  const style = getComputedStyle(document.getElementById("email"));
+  const base = { color: style.color, fontSize: style.fontSize };
+  const card = stripe.elements().create("card", { hidePostalCode: true, style: { base } });
   card.mount("#card-element");
   card.on("change", (event) => {
     error.textContent = event.error ? event.error.message : "";
