@@ -1,5 +1,6 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -176,3 +177,14 @@ class Served:
 
     def _call(self, environ: dict[str, Any], start_response: Any) -> Any:
         return self.app(environ, start_response)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many tests passed on each database: the counts are to be equal."""
+    counts = dict.fromkeys(databases.ALL, 0)
+    for report in terminalreporter.stats.get("passed", []):
+        for name in re.findall(r"sqlite|postgresql|mariadb", report.nodeid.partition("[")[2]):
+            counts[name] += 1
+    if any(counts.values()):
+        said = ", ".join(f"{name} {count}" for name, count in counts.items())
+        terminalreporter.write_line(f"Passed on each database: {said}")

@@ -16,6 +16,7 @@ from shop.board.forms import tidy
 from shop.board.models import Reply, Topic
 from shop.extensions import db, write
 from tests.actors import Answer, Browser
+from tests.databases import on_all
 from tests.pages import Form, form_to, forms, send, tags
 
 
@@ -144,6 +145,7 @@ def test_a_failed_form_can_be_mended_and_sent(app: Flask, browser: Browser) -> N
     assert (newest(app).comment, newest(app).name) == ("Hello", "Aya")
 
 
+@on_all
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -189,6 +191,7 @@ def test_invisible_controls_are_left_out(app: Flask, sent: bytes, kept: str) -> 
 BROKEN = (b"\xed\xa0\x80", b"\xff\xfe", b"\xc3\x28", b"\xf4\x90\x80\x80")
 
 
+@on_all
 @pytest.mark.parametrize("how", ["percent", "raw", "multipart"])
 def test_bytes_that_are_no_text_break_neither_the_post_nor_the_board(app: Flask, how: str) -> None:
     page = send(app)

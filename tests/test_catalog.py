@@ -10,6 +10,7 @@ from sqlalchemy import update
 from shop.catalog.models import Product
 from shop.extensions import changed_rows, db, write
 from tests.actors import Browser
+from tests.databases import on_all
 from tests.pages import form_to, forms, links, send
 
 TSHIRT, TOWEL, MUGS, POSTCARDS = 1, 2, 3, 4
@@ -66,6 +67,7 @@ def test_an_empty_shop_says_so(browser: Browser, set_product: Callable[..., None
     assert browser.get("/").status == 200
 
 
+@on_all
 def test_what_is_not_sold_is_404(browser: Browser, set_product: Callable[..., None]) -> None:
     set_product(MUGS, active=False)
     for slug in (

@@ -13,6 +13,7 @@ from sqlalchemy import exc
 
 from shop.errors import ShopError
 from tests.actors import Answer, Browser
+from tests.databases import on_all
 from tests.pages import form_to, forms, send
 
 TEXTS = [
@@ -134,7 +135,8 @@ def pick_headers(chance: random.Random) -> dict[str, str | None]:
 
 # Werkzeug leaves the file of an upload that is cut short to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("seed", range(8))
+@on_all
+@pytest.mark.parametrize("seed", range(4))
 def test_no_request_breaks_the_shop(
     app: Flask, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -143,7 +145,7 @@ def test_no_request_breaks_the_shop(
     form = form_to(page.text, "/")
     assert form is not None
     token = form.fields["csrf_token"]
-    for _ in range(100):
+    for _ in range(150):
         body, content_type = pick_body(chance, token)
         sent: dict[str, Any] = {
             "path": pick_path(chance, app),

@@ -37,7 +37,8 @@ def open_of(order: Order) -> Attempt | None:
 
 def begin(order: Order, kind: str, params: dict[str, Any], expires: datetime) -> Attempt:
     """Write a new attempt, inside write(), with the key and parameters that are to go out."""
-    tries = db.session.scalar(select(func.count()).where(Attempt.order_id == order.id)) or 0
+    last = select(func.max(Attempt.number)).where(Attempt.order_id == order.id)
+    tries = db.session.scalar(last) or 0
     attempt = Attempt(
         order_id=order.id,
         open_order_id=order.id,

@@ -150,6 +150,7 @@ def release_stock(order: Order) -> None:
 
 def release_other_modes() -> None:
     """Put back what orders of another mode hold, inside write(): play money buys no real goods."""
-    others = select(Order).where(Order.holds_stock, Order.mode != current_app.config["SHOP_MODE"])
-    for order in db.session.scalars(others):
+    others = {"sandbox", "test", "live"} - {current_app.config["SHOP_MODE"]}
+    holding = select(Order).where(Order.mode.in_(sorted(others)), Order.holds_stock)
+    for order in db.session.scalars(holding):
         release_stock(order)

@@ -93,7 +93,7 @@ def test_ordering_for_a_convenience_store(visit: Visit) -> None:
     page.get_by_role("radio", name=re.compile("Convenience store")).check()
     page.locator("form:has([name=number]) button").click()
     page.get_by_role("link", name=re.compile("back", re.IGNORECASE)).click()
-    expect(page.get_by_role("heading", name="Your payment is on its way")).to_be_visible()
+    expect(page.get_by_role("heading", name="We are waiting for your payment")).to_be_visible()
     page.get_by_role("link", name="See your order").click()
     expect(page.get_by_text("Please pay by")).to_be_visible()
     expect(page.get_by_role("link", name="Where to pay, and with which number")).to_be_visible()
