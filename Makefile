@@ -7,7 +7,7 @@ EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format requirements check-requirements clean
+.PHONY: help run test lint format docs translations requirements check-requirements clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,9 +16,6 @@ run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127
 	$(BIN)/flask shop init
 	$(BIN)/flask shop demo
 	$(BIN)/flask run --port $(PORT)
-
-translations: $(BIN)/.dev ## collect the texts and compile the translations
-	@echo later
 
 test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -31,6 +28,9 @@ lint: $(BIN)/.dev ## check style, format and types
 format: $(BIN)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(BIN)/.dev ## write the settings into README.md and .env.example
+	PYTHONPATH=. $(BIN)/python docs/generate.py
 
 requirements: $(BIN)/.dev ## pin what pyproject.toml asks for (UPGRADE=--upgrade for newer versions)
 	$(EXPORT) $(UPGRADE) -o requirements.txt

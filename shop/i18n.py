@@ -1,8 +1,9 @@
 """Which language a visitor reads, and how money and dates look in it."""
 
 from datetime import datetime
+from urllib.parse import urlencode
 
-from flask import Flask, current_app, g, has_request_context, request, session
+from flask import Flask, current_app, g, has_request_context, request, session, url_for
 from flask_babel import force_locale, format_datetime, get_locale
 
 from shop.config import LANGUAGES
@@ -23,13 +24,22 @@ def init_languages(app: Flask) -> None:
     app.add_template_filter(format_moment, "moment")
     app.add_template_filter(isoformat, "isoformat")
     app.add_template_filter(datetime.fromisoformat, "instant")
-    app.jinja_env.globals.update(current_language=current_language, minor=format_minor)
+    app.jinja_env.globals.update(
+        current_language=current_language, language_link=language_link, minor=format_minor
+    )
     app.before_request(_remember_choice)
 
 
 def current_language() -> str:
     """Return the language in use: `en` or `ja`."""
     return str(get_locale() or current_app.config["SHOP_LOCALE"])
+
+
+def language_link(language: str) -> str:
+    """Return the address of this very page in another language."""
+    if request.method != "GET":
+        return url_for("board.index", lang=language)
+    return "?" + urlencode(request.args.to_dict() | {"lang": language})
 
 
 def format_money(money: Money) -> str:

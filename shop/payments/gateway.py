@@ -4,6 +4,7 @@ The SDK (https://github.com/stripe/stripe-python) is imported with the first cal
 never cause one.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -196,6 +197,7 @@ def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
 def _client() -> "stripe.StripeClient":
     # A new client, and so a new connection, for each call: one kept from an hour ago is often dead,
     # and a visitor's request does not try twice.
+    os.environ.pop("STRIPE_LOG", None)  # prints what is posted, card tokens too, past our filters
     import stripe
 
     stripe.enable_telemetry = False  # it would write a file into a home that hosts may not have

@@ -70,35 +70,6 @@ def test_turning_back_at_the_payment_page_and_paying_from_the_cart(visit: Visit)
     expect(page.get_by_role("status")).to_contain_text("Paid. Thank you")
 
 
-def test_paying_on_the_page_for_cards(visit: Visit) -> None:
-    visitor = visit("phone")
-    page = visitor.page
-    buy_shirt(visitor)
-    page.get_by_role("link", name=re.compile("back", re.IGNORECASE)).click()
-    page.get_by_role("link", name="See your order").click()
-    page.get_by_role("link", name="Type in your card here instead").click()
-    for number, answer in ((DECLINED, "declined"), ("4242 4242 4242 4242", "Paid. Thank you")):
-        page.get_by_label("Card number").fill(number)
-        page.get_by_label("Expiry").fill("12/40")
-        page.get_by_label("Security code").fill("123")
-        page.get_by_role("button", name="Pay ¥2,000").click()
-        expect(page.get_by_text(answer)).to_be_visible()
-
-
-def test_ordering_for_a_convenience_store(visit: Visit) -> None:
-    visitor = visit("phone")
-    page = visitor.page
-    buy_shirt(visitor)
-    page.locator("[name=email]").fill("aya@example.com")
-    page.get_by_role("radio", name=re.compile("Convenience store")).check()
-    page.locator("form:has([name=number]) button").click()
-    page.get_by_role("link", name=re.compile("back", re.IGNORECASE)).click()
-    expect(page.get_by_role("heading", name="We are waiting for your payment")).to_be_visible()
-    page.get_by_role("link", name="See your order").click()
-    expect(page.get_by_text("Please pay by")).to_be_visible()
-    expect(page.get_by_role("link", name="Where to pay, and with which number")).to_be_visible()
-
-
 def test_a_stale_form_keeps_the_text_and_can_be_sent(visit: Visit) -> None:
     visitor = visit("phone")
     page, text = visitor.page, f"Two lines,\nof {uuid4()}"
