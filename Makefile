@@ -32,6 +32,13 @@ format: $(BIN)/.dev ## bring the code into its format
 docs: $(BIN)/.dev ## write the settings into README.md and .env.example
 	PYTHONPATH=. $(BIN)/python docs/generate.py
 
+translations: $(BIN)/.dev ## collect the texts into the translations and compile these
+	$(BIN)/pybabel -q extract -F babel.cfg -k _l --no-location --sort-output -o messages.pot .
+	$(BIN)/pybabel -q update -i messages.pot -d shop/translations -w 100 -N --ignore-obsolete \
+		--ignore-pot-creation-date
+	rm messages.pot
+	$(BIN)/pybabel -q compile -d shop/translations
+
 requirements: $(BIN)/.dev ## pin what pyproject.toml asks for (UPGRADE=--upgrade for newer versions)
 	$(EXPORT) $(UPGRADE) -o requirements.txt
 	$(EXPORT) $(UPGRADE) --group dev --extra postgres --extra mysql -c requirements.txt -o requirements-dev.txt

@@ -3,7 +3,10 @@
 import hmac
 import os
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from flask import Flask
 
@@ -31,6 +34,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     migrations.init_schema(app)
     mail.init_mail(app)
 
+    _version_static_files(app)
     _register_packages(app)
     _connect_packages(app)
     if app.config["SHOP_MODE"] == "sandbox":
@@ -54,6 +58,21 @@ def _configure(app: Flask, environ: Mapping[str, Any]) -> None:
         SEND_FILE_MAX_AGE_DEFAULT=86400,
         BABEL_DEFAULT_LOCALE=app.config["SHOP_LOCALE"],
     )
+
+
+def _version_static_files(app: Flask) -> None:
+    """Give a changed file a new address: browsers keep what they have for a day."""
+    folder = Path(app.static_folder or "")
+
+    @cache
+    def version(filename: str) -> str | None:
+        path = folder / filename
+        return f"{crc32(path.read_bytes()):x}" if path.is_file() else None
+
+    @app.url_defaults
+    def add_version(endpoint: str, values: dict[str, Any]) -> None:
+        if endpoint == "static" and "filename" in values:
+            values["v"] = version(values["filename"])
 
 
 def _register_packages(app: Flask) -> None:

@@ -54,7 +54,7 @@ def format_minor(amount: int, currency: str) -> str:
 
 def format_moment(moment: datetime) -> str:
     """Return a date and time in the reader's language and the shop's time zone."""
-    pattern = "y年M月d日 H:mm" if current_language() == "ja" else "medium"
+    pattern = "y年M月d日 H:mm" if current_language() == "ja" else "MMM d, y, h:mm a"
     return str(format_datetime(moment, pattern))
 
 

@@ -1,6 +1,5 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,7 +39,10 @@ def database(
     request: pytest.FixtureRequest, tmp_path: Path, filled_database: Path, worker: str
 ) -> str | None:
     """The address of this test's own database: SQLite, unless the test asks for another kind."""
-    return databases.fresh(getattr(request, "param", "sqlite"), tmp_path, filled_database, worker)
+    kind = getattr(request, "param", None)
+    if kind is not None:
+        request.node.user_properties.append(("database", kind))
+    return databases.fresh(kind or "sqlite", tmp_path, filled_database, worker)
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +162,9 @@ class Served:
     app: Any = None
 
     def __init__(self) -> None:
-        self._server = make_server("127.0.0.1", 0, self._call, threaded=True)
+        self._server: Any = make_server("127.0.0.1", 0, self._call, threaded=True)
+        # Closing waits for what is still being answered, so that no test disturbs the next.
+        self._server.daemon_threads = False
         self.base = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
@@ -183,8 +187,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many tests passed on each database: the counts are to be equal."""
     counts = dict.fromkeys(databases.ALL, 0)
     for report in terminalreporter.stats.get("passed", []):
-        for name in re.findall(r"sqlite|postgresql|mariadb", report.nodeid.partition("[")[2]):
-            counts[name] += 1
+        for name, value in report.user_properties:
+            if name == "database":
+                counts[value] += 1
     if any(counts.values()):
         said = ", ".join(f"{name} {count}" for name, count in counts.items())
         terminalreporter.write_line(f"Passed on each database: {said}")

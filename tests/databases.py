@@ -53,6 +53,15 @@ def fresh(kind: str, folder: Path, filled: Path, worker: str) -> str | None:
     return url.render_as_string(hide_password=False)
 
 
+def empty(kind: str, worker: str) -> str:
+    """Return the address of a server's database with nothing in it."""
+    if not _answers(kind):
+        missing(f"no {kind} server answers")
+    name = f"shop_empty_{worker}"
+    _create(kind, name)
+    return make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
+
+
 @cache
 def _answers(kind: str) -> bool:
     try:
@@ -74,21 +83,25 @@ def _administer(kind: str) -> Connection:
 @cache
 def _make(kind: str, name: str) -> None:
     """Make this worker's database anew, once per run, with the newest schema."""
-    with _administer(kind) as connection:
-        force = " WITH (FORCE)" if kind == "postgresql" else ""
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    _create(kind, name)
     app = create_app(
         {
             "SECRET_KEY": SECRET,
-            "DATABASE_URL": str(
-                make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
-            ),
+            "DATABASE_URL": make_url(SERVERS[kind])
+            .set(database=name)
+            .render_as_string(hide_password=False),
         }
     )
     with app.app_context():
         upgrade()
         db.engine.dispose()
+
+
+def _create(kind: str, name: str) -> None:
+    with _administer(kind) as connection:
+        force = " WITH (FORCE)" if kind == "postgresql" else ""
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
 
 
 def _refill(kind: str, url: str) -> None:

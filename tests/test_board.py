@@ -19,6 +19,8 @@ from tests.actors import Answer, Browser
 from tests.databases import on_all
 from tests.pages import Form, form_to, forms, send, tags
 
+pytestmark = on_all
+
 
 def fill(app: Flask, topics: int) -> None:
     """Put topics 'topic 1', 'topic 2', … on an empty board."""
@@ -145,7 +147,6 @@ def test_a_failed_form_can_be_mended_and_sent(app: Flask, browser: Browser) -> N
     assert (newest(app).comment, newest(app).name) == ("Hello", "Aya")
 
 
-@on_all
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -191,7 +192,6 @@ def test_invisible_controls_are_left_out(app: Flask, sent: bytes, kept: str) -> 
 BROKEN = (b"\xed\xa0\x80", b"\xff\xfe", b"\xc3\x28", b"\xf4\x90\x80\x80")
 
 
-@on_all
 @pytest.mark.parametrize("how", ["percent", "raw", "multipart"])
 def test_bytes_that_are_no_text_break_neither_the_post_nor_the_board(app: Flask, how: str) -> None:
     page = send(app)

@@ -71,7 +71,7 @@ def test_other_pages_do_not_notice(till: Till) -> None:
 def test_a_stripe_that_hangs_keeps_nobody_waiting_for_longer_than_15_seconds(till: Till) -> None:
     buyer = till.buyer()
     token = buyer.token()
-    till.sandbox.api("slow", seconds=20)
+    till.sandbox.api("slow", seconds=12)
     before = time.monotonic()
     form = {"csrf_token": token, "product_id": 1, "quantity": 1}
     assert buyer.post("/payments/session", form).status == 503

@@ -65,13 +65,22 @@ def _load_flask_migrate(app: Flask) -> None:
         Migrate(app, db, directory=str(DIRECTORY))
 
 
+def _is_ours_to_fill() -> bool:
+    """Tell whether the database is empty, or was when an upgrade began that has not ended yet.
+
+    MariaDB shows the tables of an upgrade one by one; the version table is there before them.
+    """
+    tables = inspect(db.engine).get_table_names()
+    return not tables or "alembic_version" in tables
+
+
 def _ensure_schema() -> ResponseReturnValue | None:
     """Give an empty database its schema; an old one waits for its owner to make a copy first."""
     if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
         return None
     _make_data_folder()
     found = revision()
-    if found is None and not inspect(db.engine).get_table_names():
+    if found is None and _is_ours_to_fill():
         upgrade()
         found = revision()
     if found != head():

@@ -1,0 +1,160 @@
+"""How settings are read: each function returns the value in its own type, or raises ValueError.
+
+The reason goes into the one line that stops the start, so it is written for the shop's owner.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from shop.money import is_supported
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def text(raw: str) -> str:
+    if not raw.isprintable():
+        raise ValueError("has a line break or an invisible character")
+    return raw
+
+
+def switch(raw: str) -> bool:
+    if raw.lower() not in ("on", "off"):
+        raise ValueError(f"{raw!r} is neither on nor off")
+    return raw.lower() == "on"
+
+
+def choice(*choices: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw.lower() not in choices:
+            raise ValueError(f"{raw!r} is none of {', '.join(choices)}")
+        return raw.lower()
+
+    return parse
+
+
+def prefixed(*prefixes: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if not re.fullmatch(rf"({'|'.join(prefixes)})[!-~]+", raw):
+            raise ValueError(f"is no key that begins with {' or '.join(prefixes)}")
+        return raw
+
+    return parse
+
+
+def secret(raw: str) -> str:
+    if len(raw) < 16 or raw.endswith(" random characters"):
+        raise ValueError("keeps no secret (16 characters at least, and not an example)")
+    return raw
+
+
+def web_address(raw: str) -> str:
+    """Return the address as browsers write it in Host and Origin, without a slash at its end."""
+    try:
+        parts = urlsplit(raw)
+        host, port = _ascii_host(parts.hostname or ""), parts.port
+    except ValueError as error:
+        raise ValueError("is not a web address") from error
+    if parts.scheme not in DEFAULT_PORTS or parts.query or parts.fragment:
+        raise ValueError("is not a web address")
+    if "@" in parts.netloc or not raw.isprintable() or " " in raw:
+        raise ValueError("has a user name or a space in it")
+    shown = "" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
+
+
+def _ascii_host(host: str) -> str:
+    if ":" in host:
+        return f"[{ip_address(host).compressed}]"
+    name = host.encode("idna").decode()
+    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+        raise ValueError(name)
+    return name
+
+
+def origins(raw: str) -> tuple[str, ...]:
+    origins = tuple(web_address(part) for part in raw.replace(",", " ").split())
+    if any(urlsplit(origin).path or ";" in origin for origin in origins):
+        raise ValueError("an origin has no path")
+    return origins
+
+
+def currency(raw: str) -> str:
+    if not is_supported(raw.lower()):
+        raise ValueError(f"{raw!r} is no currency that the shop can count in")
+    return raw.lower()
+
+
+def time_zone(raw: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(raw)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{raw!r} is no time zone") from error
+
+
+def directory(raw: str) -> Path:
+    path = Path(raw).expanduser()
+    if not path.is_absolute():
+        raise ValueError(f"{raw!r} is not a full path")
+    return path
+
+
+def mail_address(raw: str) -> str:
+    if not re.fullmatch(r"[^\s@,;:<>\"]+@([^\s@,;:<>\"]+\.[^\s@,;:<>\"]+|localhost)", raw):
+        raise ValueError(f"{raw!r} is no mail address")
+    return raw
+
+
+def mail_url(raw: str) -> str:
+    if raw == "console:":
+        return raw
+    try:
+        parts = urlsplit(raw)
+        parts.port  # noqa: B018 — reading it is the check
+    except ValueError as error:
+        raise ValueError("is not a mail server's address") from error
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not raw.isprintable():
+        raise ValueError("is not a mail server's address")
+    return raw
+
+
+def database_url(raw: str) -> str:
+    """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    scheme, separator, rest = raw.partition("://")
+    drivers = {
+        "postgres": "postgresql+psycopg",
+        "postgresql": "postgresql+psycopg",
+        "mysql": "mysql+pymysql",
+        "mariadb": "mysql+pymysql",
+        "sqlite": "sqlite",
+    }
+    driver = drivers.get(scheme, scheme if scheme in drivers.values() else None)
+    if not separator or driver is None:
+        raise ValueError("is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database")
+    if driver.startswith("mysql") and "charset=" not in rest:
+        rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
+    try:
+        make_url(f"{driver}://{rest}")
+    except (ArgumentError, ValueError) as error:
+        raise ValueError("is not the address of a database") from error
+    return f"{driver}://{rest}"
+
+
+def proxy(raw: str) -> dict[str, int]:
+    """Return ProxyFix's arguments."""
+    if raw.lower() == "off":
+        return {}
+    allowed = {"for": "x_for", "proto": "x_proto", "host": "x_host", "prefix": "x_prefix"}
+    result = {}
+    for part in raw.split(","):
+        name, _, count = part.strip().partition("=")
+        if name not in allowed or not count.isascii() or not count.isdigit():
+            raise ValueError(f"{part!r} is not one of for, proto, host, prefix with a number")
+        result[allowed[name]] = int(count)
+    return result
