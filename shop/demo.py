@@ -1,56 +1,57 @@
-"""Sample goods and topics, so that a new shop is not empty."""
+"""Sample goods and topics, in the shop's language, so that a new shop is not empty."""
 
+from flask import current_app
+from flask_babel import gettext as _
 from sqlalchemy import select
 
 from shop.board.models import Topic
 from shop.catalog.models import Product
 from shop.extensions import db, write
-
-# slug, name, price in minor units, stock (None: any number), text
-GOODS = (
-    (
-        "t-shirt",
-        "T-shirt",
-        2000,
-        None,
-        "Heavy cotton, printed by hand in the back of the shop. Runs a little large.",
-    ),
-    ("tea-towel", "Tea towel", 1200, 40, "Linen that gets softer every year."),
-    (
-        "last-mugs",
-        "The last mugs",
-        1800,
-        5,
-        "Stoneware from a potter who has retired. When these are gone, they are gone.",
-    ),
-    ("postcards", "Ten postcards", 500, None, "Ten views of the street from the shop window."),
-)
-TOPICS = (
-    ("Aya", "Tシャツ、届きました。生地がしっかりしていて気に入っています。"),
-    (
-        "Ben",
-        "Do the mugs survive a dishwasher?\nMine is from 2019 and the glaze is still fine: https://www.example.com/mugs",
-    ),
-    ("", "Lovely little shop. Open on Sundays?"),
-)
+from shop.i18n import force_locale
 
 
 def fill() -> int:
     """Add the samples that are missing and return how many were added."""
-    return write(_fill)
+    with force_locale(current_app.config["SHOP_LOCALE"]):
+        return write(_fill)
 
 
 def _fill() -> int:
     there = set(db.session.scalars(select(Product.slug)))
-    goods = [
-        Product(slug=slug, name=name, unit_amount=amount, stock=stock, description=text)
-        for slug, name, amount, stock, text in GOODS
-        if slug not in there
-    ]
+    goods = [product for product in _goods() if product.slug not in there]
     wrote = db.session.scalar(select(Topic.id).limit(1)) is not None
-    topics = [] if wrote else [Topic(name=name, comment=text) for name, text in TOPICS]
+    topics = [] if wrote else _topics()
     # One by one: the T-shirt comes first in the shop because it is the first row.
     for sample in (*goods, *topics):
         db.session.add(sample)
         db.session.flush()
     return len(goods) + len(topics)
+
+
+def _goods() -> list[Product]:
+    """Return the sample goods; amounts in minor units, a stock of None is any number."""
+    return [
+        _product("t-shirt", _("T-shirt"), 2000, None,
+                 _("Heavy cotton, printed by hand in the back of the shop. Runs a little large.")),
+        _product("tea-towel", _("Linen tea towel"), 1200, 40,
+                 _("Linen that gets softer every year.")),
+        _product("last-mugs", _("Mug, the last ones"), 1800, 5,
+                 _("Stoneware from a potter who has retired. When these are gone, they are gone.")),
+        _product("postcards", _("Postcards, ten"), 500, None,
+                 _("Ten views of the street from the shop window.")),
+    ]  # fmt: skip
+
+
+def _product(slug: str, name: str, amount: int, stock: int | None, text: str) -> Product:
+    return Product(slug=slug, name=name, unit_amount=amount, stock=stock, description=text)
+
+
+def _topics() -> list[Topic]:
+    question = _(
+        "Do the mugs survive a dishwasher? Mine is from 2019, and the glaze is still fine:"
+    )
+    return [
+        Topic(name=_("Aya"), comment=_("The T-shirt is here. The fabric is lovely and solid.")),
+        Topic(name=_("Ben"), comment=f"{question}\nhttps://www.example.com/mugs"),
+        Topic(name="", comment=_("Lovely little shop. Open on Sundays?")),
+    ]

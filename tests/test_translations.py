@@ -21,7 +21,7 @@ JAPANESE = {"Accept_Language": "ja"}
 # What is English on a Japanese page: names, and what the shop's people typed themselves.
 NOT_OURS = re.compile(
     r"Corner Shop|English|Stripe|Cookie|MiB|flask shop init|aya@example\.com"
-    r"|T-shirt|Tea towel|The last mugs|Ten postcards|Aya|Ben|https?://\S+"
+    r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Aya|Ben|https?://\S+"
 )
 
 
