@@ -63,8 +63,8 @@ def charge(token: str, card_token: str, email: str | None) -> None:
 
 
 def _begin(token: str, card_token: str, email: str | None) -> int:
-    order = service.get_order(token)
-    if order.state not in service.PAYABLE:
+    order = service.claim(token)
+    if order is None:
         raise service.AlreadyOrdered(token)
     if attempts.open_of(order) is not None:  # the other one of two clicks
         raise underway.being_confirmed(token)

@@ -261,8 +261,8 @@ def _go_on(token: str, session_id: str) -> Started:
 
 def _open_attempt(token: str) -> tuple[Attempt, bool]:
     """Return the order's open attempt and whether it is new; raise _Closed for a closed order."""
-    order = service.get_order(token)
-    if order.state not in service.PAYABLE:
+    order = service.claim(token)
+    if order is None:
         raise _Closed
     found = attempts.open_of(order)
     if found is not None and (found.stripe_id or found.kind == "charge" or found.expires > now()):

@@ -68,6 +68,20 @@ def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> b
     return won
 
 
+def claim(token: str) -> Order | None:
+    """Return the order if it can still be paid, and keep it so until this write() ends.
+
+    The UPDATE changes nothing but holds the row: who settles or closes the order waits, so that
+    what is read after it is not out of date before it is acted upon.
+    """
+    mine = update(Order).where(Order.token == token, Order.state.in_(PAYABLE))
+    if not changed_rows(mine.values(mode=Order.mode)):
+        return None
+    order = get_order(token)
+    db.session.refresh(order)
+    return order
+
+
 def note(order: Order, kind: str, detail: str = "") -> None:
     """Write a line of the order's story, inside write()."""
     db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail))
