@@ -1,6 +1,7 @@
 """`flask shop …`: what the owner does at a command line."""
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -8,7 +9,21 @@ from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 
-shop = AppGroup("shop", help="Look after the shop.")
+from shop.errors import ShopError
+
+
+class ShopGroup(AppGroup):
+    """Commands that say in one line what went wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a refusal of the shop ends it with status 1."""
+        try:
+            return super().invoke(ctx)
+        except ShopError as error:
+            raise click.ClickException(error.message) from error
+
+
+shop = ShopGroup("shop", help="Look after the shop.")
 mail = AppGroup("mail", help="The outbox.")
 shop.add_command(mail)
 
@@ -49,6 +64,26 @@ def orders(state: str | None, as_json: bool) -> None:
         click.echo(
             f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
         )
+
+
+@shop.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def reconcile(dry_run: bool, as_json: bool) -> None:
+    """Ask Stripe about every payment that is still open."""
+    from shop.payments.reconcile import reconcile as run
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
+
+    report = run(dry_run, progress)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    for row in report.mismatches:
+        click.echo(f"{row.order}: {row.ours} here, {row.stripe} at Stripe")
+    click.echo(f"{report.checked} asked about, {report.settled} settled.")
 
 
 @mail.command("send")

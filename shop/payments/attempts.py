@@ -1,7 +1,7 @@
 """Tries to collect an order's money: written before Stripe is called, one open at a time."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
@@ -9,6 +9,9 @@ from sqlalchemy import func, select
 
 from shop.extensions import db, is_key
 from shop.payments.models import Attempt, Order
+
+# Stripe's least is 30 minutes; the rest is for two clocks that differ.
+SESSION_LIFETIME = timedelta(minutes=35)
 
 
 def find(kind: str, stripe_id: str, reference: str | None = None) -> Attempt | None:

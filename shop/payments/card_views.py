@@ -53,11 +53,7 @@ class BadMail(ShopError):
 def card() -> ResponseReturnValue:
     """Show the card page of an order or, without one, of the cart."""
     _refuse_where_off()
-    token = request.args.get("order", "")
-    try:
-        return _card_page(token)
-    except service.AlreadyOrdered as already:
-        return redirect(url_for("payments.order", token=already.token), 303)
+    return _card_page(request.args.get("order", ""))
 
 
 @bp.post("/payments/charge")
@@ -72,8 +68,6 @@ def charge_card() -> ResponseReturnValue:
         token = token or checkout.order_goods(cart.choices(), _buyer())
         _throttle(token)
         charge.charge(token, request.form.get("stripeToken", ""), email or None)
-    except service.AlreadyOrdered as already:
-        token = already.token
     except charge.AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
     except (charge.Declined, charge.UnusableCard) as error:

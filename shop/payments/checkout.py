@@ -8,7 +8,6 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from flask import current_app
@@ -19,13 +18,12 @@ from shop.catalog import shelf
 from shop.catalog.shelf import Choice
 from shop.errors import ShopError
 from shop.extensions import db, end_read, now, write
-from shop.payments import attempts, gateway, service, settle, underway
+from shop.payments import attempts, gateway, reconcile, service, settle, underway
 from shop.payments.facts import CheckoutSession
 from shop.payments.models import Attempt, Order, OrderLine
 from shop.security import external_url
 
-# Stripe's least is 30 minutes; the rest is for two clocks that differ.
-SESSION_LIFETIME = timedelta(minutes=35)
+MOST_ORDERS = 3
 
 
 class BuyingOff(ShopError):
@@ -88,11 +86,13 @@ def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
 
     Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
     """
-    try:
-        return _pay(order_goods(choices, buyer))
-    except _Closed:
-        # The order of an earlier visit had ended meanwhile; the wish has not.
-        return _pay(order_goods(choices, buyer))
+    for _try in range(MOST_ORDERS):
+        token = order_goods(choices, buyer)
+        try:
+            return _pay(token)
+        except _Closed:  # the order of an earlier visit had ended; the wish has not
+            continue
+    raise gateway.StripeUnreachable(order=token)
 
 
 def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
@@ -106,6 +106,7 @@ def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
     wanted = [(choice.product.id, choice.quantity) for choice in choices]
     if buyer.cart_id:
         _replace_other_orders(buyer, _open_key(choices, buyer))
+    reconcile.sweep()
     return write(lambda: _find_or_make_order(wanted, buyer))
 
 
@@ -269,7 +270,7 @@ def _open_attempt(token: str) -> tuple[Attempt, bool]:
         return found, False
     if found is not None:
         attempts.close(found, "failed")
-    expires = now() + SESSION_LIFETIME
+    expires = now() + attempts.SESSION_LIFETIME
     params = _session_params(order, int(expires.timestamp()))
     return attempts.begin(order, "checkout", params, expires), True
 

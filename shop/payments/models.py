@@ -22,6 +22,7 @@ class Order(Base):
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_positive"),
         Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
+        Index("ix_orders_state_created", "state", "created"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

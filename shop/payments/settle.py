@@ -85,20 +85,32 @@ def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
     return order
 
 
+def expected(order: Order, facts: Facts) -> str:
+    """Return the state that these facts would bring the order to."""
+    if facts.is_paid and order.state in ("pending", "awaiting_payment", "cancelled"):
+        return "needs_review" if _misfits(order, facts) else "paid"
+    if facts.is_awaited and order.state == "pending":
+        return "awaiting_payment"
+    if facts.is_over and order.state in ("pending", "awaiting_payment"):
+        return "cancelled"
+    return order.state
+
+
+def ask(kind: str, stripe_id: str) -> Facts:
+    """Return what Stripe says of a session or charge of ours; raises StripeUnreachable."""
+    try:
+        if kind == "charge":
+            return gateway.retrieve_charge(stripe_id)
+        return gateway.retrieve_session(stripe_id)
+    except gateway.StripeRefused as error:
+        raise gateway.StripeUnreachable from error
+
+
 def _settle(attempt: Attempt, stripe_id: str, event: Event | None) -> Order:
     attempt_id, kind = attempt.id, attempt.kind
     end_read()
-    try:
-        facts = _retrieve(kind, stripe_id)
-    except gateway.StripeRefused as error:
-        raise gateway.StripeUnreachable from error
+    facts = ask(kind, stripe_id)
     return write(lambda: apply(attempt_id, facts, event))
-
-
-def _retrieve(kind: str, stripe_id: str) -> Facts:
-    if kind == "charge":
-        return gateway.retrieve_charge(stripe_id)
-    return gateway.retrieve_session(stripe_id)
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:

@@ -59,7 +59,10 @@ def run_charge(attempt_id: int) -> None:
     attempt = db.session.get_one(Attempt, attempt_id)
     order = db.session.get_one(Order, attempt.order_id)
     token, key, params = order.token, attempt.key, json.loads(attempt.params)
+    is_open = attempt.open_order_id is not None
     end_read()
+    if not is_open:
+        return
     try:
         facts = gateway.create_charge(params, key)
     except gateway.CardDeclined as error:

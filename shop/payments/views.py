@@ -21,15 +21,12 @@ from shop.payments.models import Order
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
-    try:
-        if "order" in values:
-            started = checkout.pay_again(str(values["order"]), _buyer())
-        elif "product_id" in values:
-            started = checkout.buy(_chosen_product(values), _buyer())
-        else:
-            started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
-    except service.AlreadyOrdered as already:
-        return redirect(url_for("payments.order", token=already.token), 303)
+    if "order" in values:
+        started = checkout.pay_again(str(values["order"]), _buyer())
+    elif "product_id" in values:
+        started = checkout.buy(_chosen_product(values), _buyer())
+    else:
+        started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
     if wants_json():
         answer = {"order": started.order, "id": started.session_id, "url": started.url}
         return jsonify(answer), 201
@@ -93,6 +90,12 @@ def order(token: str) -> ResponseReturnValue:
         return _no_store(jsonify(service.summary(found)))
     slip = attempts.open_of(found) if found.state == "awaiting_payment" else None
     return _no_store(render_template("payments/order.html", order=found, slip=slip))
+
+
+@bp.app_errorhandler(service.AlreadyOrdered)
+def show_order(already: service.AlreadyOrdered) -> ResponseReturnValue:
+    """Lead to the order where somebody tries to pay what is paid, or as good as paid."""
+    return redirect(url_for("payments.order", token=already.token), 303)
 
 
 @bp.before_app_request

@@ -43,6 +43,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_orders_mode_holds_stock", "orders", ["mode", "holds_stock"], if_not_exists=True
     )
+    op.create_index("ix_orders_state_created", "orders", ["state", "created"], if_not_exists=True)
     op.create_index("ix_orders_visitor", "orders", ["visitor"], if_not_exists=True)
 
     op.create_table(

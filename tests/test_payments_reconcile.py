@@ -1,0 +1,109 @@
+"""Shops whose events never came, buyers who went away: nothing stays open for ever."""
+
+import json
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from shop.extensions import db
+from tests.actors import Buyer
+from tests.conftest import Till
+from tests.databases import on_all
+
+pytestmark = on_all
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return {"SHOP_LEGACY_CHARGE": "on", "STRIPE_PUBLISHABLE_KEY": "pk_test_standalone"}
+
+
+def run(app: Flask, *arguments: str) -> Any:
+    result = app.test_cli_runner().invoke(args=["shop", "reconcile", "--json", *arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.output)
+
+
+def grow_old(app: Flask) -> None:
+    """Let all orders and attempts be an hour older."""
+    with app.app_context(), db.engine.begin() as connection:
+        for table, column in (
+            ("orders", "created"),
+            ("attempts", "created"),
+            ("attempts", "expires"),
+        ):
+            connection.execute(text(f"UPDATE {table} SET {column} = '2026-01-01 00:00:00'"))
+
+
+def test_it_settles_what_no_event_told(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    paid, expired, waiting = (till.buyer().order(3, 1) for _ in range(3))
+    till.buyer().pay(paid["url"])
+    slip = {"email": "fill_never@example.com", "method": "konbini"}
+    till.buyer().post(waiting["url"], slip)
+    till.sandbox.clock(40 * 60)
+    would = run(till.app, "--dry-run")
+    assert [order["state"] for order in till.orders()] == ["pending"] * 3
+    assert (would["checked"], would["settled"]) == (3, 0)
+    did = run(till.app)
+    assert (did["checked"], did["settled"]) == (3, 3)
+    assert did["mismatches"] == would["mismatches"]
+    assert {(row["order"], row["stripe"]) for row in did["mismatches"]} == {
+        (paid["order"], "paid"),
+        (expired["order"], "cancelled"),
+        (waiting["order"], "awaiting_payment"),
+    }
+    assert till.stock("last-mugs") == 3
+    assert run(till.app) == {"checked": 1, "settled": 0, "mismatches": []}
+
+
+def test_it_learns_of_a_charge_whose_answer_was_lost(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost")
+    assert buyer.submit("/payments/charge", {"stripeToken": "tok_visa"}).status == 503
+    till.sandbox.api("ok")
+    assert run(till.app)["settled"] == 1
+    assert till.orders()[0]["state"] == "paid"
+    assert len(till.sandbox.state["charges"]) == 1
+
+
+def test_it_says_in_one_line_that_stripe_does_not_answer(till: Till) -> None:
+    till.buyer().order()
+    till.sandbox.api("refuse")
+    result = till.app.test_cli_runner().invoke(args=["shop", "reconcile"])
+    assert result.exit_code == 1
+    assert "cannot reach" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_goods_of_a_buyer_who_was_declined_and_left_are_sold_to_the_next(app: Flask) -> None:
+    gone = Buyer(app)
+    order = gone.order(3, 5)["order"]
+    form = {"stripeToken": "tok_chargeDeclined", "order": order}
+    assert gone.submit("/payments/charge", form).status == 402
+    assert Buyer(app).submit("/payments/session", {"product_id": 3, "quantity": 1}).status == 409
+    grow_old(app)
+    Buyer(app).buy(3, 1)
+    assert gone.see(order)["state"] == "cancelled"
+
+
+def test_goods_of_an_order_whose_session_never_came_are_sold_to_the_next(app: Flask) -> None:
+    gone = Buyer(app)
+    gone.post("/sandbox/control/api", {"mode": "refuse"})
+    assert gone.submit("/payments/session", {"product_id": 3, "quantity": 5}).status == 503
+    gone.post("/sandbox/control/api", {"mode": "ok"})
+    grow_old(app)
+    Buyer(app).buy(3, 1)
+
+
+def test_an_order_that_can_still_be_paid_keeps_its_goods(app: Flask) -> None:
+    slow = Buyer(app)
+    order = slow.order(3, 5)
+    grow_old(app)
+    assert Buyer(app).submit("/payments/session", {"product_id": 3, "quantity": 1}).status == 409
+    assert slow.pay(order["url"]).status == 303
+    assert slow.see(order["order"])["state"] == "paid"
