@@ -7,7 +7,7 @@ EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs translations requirements check-requirements clean
+.PHONY: help run test lint format bench docs translations requirements check-requirements clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ lint: $(BIN)/.dev ## check style, format and types
 format: $(BIN)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(BIN)/.dev ## measure what the shop costs beside a bare Flask app
+	PYTHONPATH=. $(BIN)/python docs/benchmark.py
 
 docs: $(BIN)/.dev ## write the settings into README.md and .env.example
 	PYTHONPATH=. $(BIN)/python docs/generate.py
