@@ -32,6 +32,7 @@ from shop.errors import DatabaseBusy
 from shop.security import FormProtection
 
 T = TypeVar("T")
+MYSQL_DUPLICATE = 1062
 WRITE_TRIES = 4
 # A visitor waits no longer for a lock, and the host ends a request that takes longer.
 BUSY_SECONDS = 30
@@ -159,18 +160,28 @@ def insert_once(model: type[Base], **values: Any) -> bool:
     table: Any = model.__table__  # through the mapped class no row count comes back
     dialect = db.session.get_bind().dialect.name
     if dialect in ("mysql", "mariadb"):
-        from sqlalchemy import insert
-
-        statement: Any = insert(table).values(**values).prefix_with("IGNORE")
-    elif dialect == "postgresql":
+        return _insert_once_in_mysql(table.insert().values(**values))
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
-        statement = postgresql.insert(table).values(**values).on_conflict_do_nothing()
+        statement: Any = postgresql.insert(table).values(**values).on_conflict_do_nothing()
     else:
         from sqlalchemy.dialects import sqlite
 
         statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
     return changed_rows(statement) == 1
+
+
+def _insert_once_in_mysql(statement: Any) -> bool:
+    # INSERT IGNORE would swallow more than a key that is there: clipped values, missing parents.
+    try:
+        with db.session.begin_nested():
+            db.session.execute(statement)
+    except IntegrityError as error:
+        if error.orig is not None and error.orig.args[0] == MYSQL_DUPLICATE:
+            return False
+        raise
+    return True
 
 
 def health() -> tuple[dict[str, str], int]:

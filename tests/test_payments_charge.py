@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
+from shop.extensions import db
 from tests.actors import Answer, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
+from tests.wire import Wire
 
 pytestmark = on_all
 
@@ -90,8 +93,10 @@ def test_after_a_decline_the_hosted_page_takes_the_order(till: Till) -> None:
     order = buyer.order()["order"]
     assert charge(buyer, "tok_chargeDeclined", order=order).status == 402
     started = buyer.submit("/payments/session", {"order": order}, Accept="application/json").json
-    assert buyer.pay(started["url"]).status == 303
+    assert buyer.pay(started["url"], email="aya@example.com").status == 303
     assert buyer.see(order)["state"] == "paid"
+    # The charge behind the session is the session's money, not a second payment.
+    assert [mail["kind"] for mail in till.mails()] == ONCE
 
 
 def test_a_bank_that_wants_to_ask_leads_to_the_hosted_page(till: Till) -> None:
@@ -102,6 +107,7 @@ def test_a_bank_that_wants_to_ask_leads_to_the_hosted_page(till: Till) -> None:
     assert "/checkout/" in asked.location
     assert buyer.pay(asked.location).status == 303
     assert buyer.see(order)["state"] == "paid"
+    assert [mail["kind"] for mail in till.mails()] == ONCE
 
 
 @pytest.mark.parametrize("token", ["", "tok_unknown", "x", "tok_\x00", "tok_" + "a" * 500, "é"])
@@ -170,6 +176,76 @@ def test_an_answer_that_is_lost_is_made_good_by_the_event(till: Till) -> None:
     assert till.orders()[0]["state"] == "paid"
 
 
+def test_a_charge_that_nobody_knows_of_is_not_made_by_changing_the_cart(till: Till) -> None:
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 3, "quantity": 3})
+    till.sandbox.api("refuse")
+    assert charge(buyer).status == 503
+    till.sandbox.api("ok")
+    buyer.submit("/cart/items/3", {"quantity": 1})
+    waiting = buyer.submit("/payments/session", {})
+    assert waiting.status == 503
+    assert "being confirmed" in waiting.words
+    assert till.sandbox.state["charges"] == []
+    _let_time_pass(till.app)
+    started = buyer.submit("/payments/session", {}, Accept="application/json")
+    assert buyer.pay(started.json["url"]).status == 303
+    assert [c["amount"] for c in till.sandbox.state["charges"]] == [1800]
+
+
+def test_a_lost_charge_is_found_before_another_way_to_pay_is_opened(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost", times=1)
+    assert charge(buyer).status == 503
+    answer = buyer.submit("/payments/session", {})
+    assert (answer.status, answer.location) == (303, f"/orders/{till.orders()[0]['order']}")
+    assert till.orders()[0]["state"] == "paid"
+    assert len(till.sandbox.state["charges"]) == 1
+
+
+def test_the_order_page_learns_of_a_lost_charge(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost", times=1)
+    assert charge(buyer).status == 503
+    assert buyer.see(till.orders()[0]["order"])["state"] == "paid"
+
+
+def test_a_second_click_after_the_cart_was_paid_leads_to_the_order(till: Till) -> None:
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    first = charge(buyer)
+    assert charge(buyer).location == first.location
+    assert len(till.sandbox.state["charges"]) == 1
+
+
+def test_a_session_that_stripe_will_not_end_is_not_left_open_beside_a_charge(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()["order"]
+    wire = Wire(app)
+    wire.refuse = ("POST", 403, "not_allowed")
+    assert charge(buyer, order=order).status == 503
+    wire.refuse = None
+    state = buyer.get("/sandbox/control/state").json
+    assert [session["status"] for session in state["sessions"]] == ["open"]
+    assert state["charges"] == []
+
+
+def test_too_many_tries_hold_no_goods_and_keep_the_mail_address(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order()["order"]
+    for _ in range(5):
+        charge(buyer, "tok_chargeDeclined", order=order)
+    buyer.submit("/cart/items", {"product_id": 3, "quantity": 5})
+    refused = charge(buyer, email="aya@example.com")
+    assert refused.status == 429
+    assert 'value="aya@example.com"' in refused.text
+    assert till.stock("last-mugs") == 5
+
+
 def test_card_testing_ends_after_five_tries(till: Till) -> None:
     buyer = till.buyer()
     order = buyer.order()["order"]
@@ -226,3 +302,9 @@ def test_the_card_page_loads_stripes_own_script_with_a_real_key(
     assert "script-src 'self' https://js.stripe.com https://*.js.stripe.com;" in policy
     assert "connect-src 'self' https://api.stripe.com;" in policy
     assert "https://hooks.stripe.com" in policy
+
+
+def _let_time_pass(app: Flask) -> None:
+    """Let all attempts be older than a call can be under way."""
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE attempts SET created = '2026-01-01'"))

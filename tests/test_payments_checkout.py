@@ -9,6 +9,7 @@ from flask import Flask
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
+from tests.wire import Wire
 
 pytestmark = on_all
 MUGS = 3
@@ -116,7 +117,7 @@ def test_a_session_carries_what_the_order_is_known_by(till: Till) -> None:
     state = till.sandbox.state
     session, intent = state["sessions"][0], state["payment_intents"][0]
     assert session["client_reference_id"] == session["metadata"]["order"]
-    assert intent["metadata"] == session["metadata"]
+    assert intent["metadata"] == {"order": session["client_reference_id"]}
     assert order["order"] not in str(session["metadata"])
     assert 30 * 60 < session["expires_at"] - session["created"] <= 36 * 60
 
@@ -328,6 +329,88 @@ def test_goods_are_put_back_once(make_app: Callable[..., Flask]) -> None:
     assert Till(app, None, "", in_process=True).stock("last-mugs") == 5  # type: ignore[arg-type]
 
 
+def test_what_was_sold_for_real_stays_sold_in_a_trial(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    Buyer(app).buy(MUGS, 5)
+    _make_live(app)
+    trial = make_app(STRIPE_SECRET_KEY="sk_test_other")
+    trial.extensions["stripe_wsgi"] = _refuse
+    Buyer(trial).submit("/payments/session", {"product_id": 1, "quantity": 1})
+    assert Till(app, None, "", in_process=True).stock("last-mugs") == 0  # type: ignore[arg-type]
+
+
+def test_a_cart_from_a_trial_can_be_bought_for_real(make_app: Callable[..., Flask]) -> None:
+    sandbox = make_app()
+    buyer = Buyer(sandbox)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    assert buyer.submit("/payments/session", {}).status == 303
+    _change_mode(sandbox, "test")
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    assert buyer.submit("/payments/session", {}).status == 303
+
+
+def test_an_order_of_another_mode_is_not_charged(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    buyer = Buyer(app)
+    order = buyer.order()["order"]
+    _change_mode(app, "test")
+    assert buyer.get(f"/payments/card?order={order}").status == 404
+    form = {"order": order, "stripeToken": "tok_visa"}
+    assert buyer.submit("/payments/charge", form).status == 404
+    assert buyer.get("/sandbox/control/state").json["charges"] == []
+
+
+def test_more_than_stripe_takes_is_said_in_words(make_app: Callable[..., Flask]) -> None:
+    app = make_app()
+    with app.app_context():
+        from shop.catalog.models import Product
+        from shop.extensions import db, write
+
+        dear = Product(slug="house", name="House", unit_amount=3_000_000_000)
+        write(lambda: db.session.add(dear))
+        dear_id = dear.id
+    answer = Buyer(app).submit("/payments/session", {"product_id": dear_id, "quantity": 99})
+    assert answer.status == 422
+    assert "more than can be paid at once" in answer.words
+
+
+def test_somebody_elses_link_ends_nobodys_payment(till: Till) -> None:
+    owner, friend = till.buyer(), till.buyer()
+    owner.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    old = owner.submit("/payments/session", {}, Accept="application/json").json
+    till.sandbox.clock(40 * 60)
+    owner.submit("/cart/items/1", {"quantity": 2})
+    now = owner.submit("/payments/session", {}, Accept="application/json").json
+    again = friend.submit("/payments/session", {"order": old["order"]})
+    assert again.status == 303
+    assert owner.see(now["order"])["state"] == "pending"
+
+
+def test_a_session_that_stripe_does_not_have_any_more_is_replaced(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.order()
+    wire = Wire(app)
+    wire.refuse = ("GET", 404, "resource_missing")
+    again = buyer.submit(
+        "/payments/session", {"product_id": 1, "quantity": 1}, Accept="application/json"
+    )
+    assert again.status == 201
+    wire.refuse = None
+    assert buyer.pay(again.json["url"]).status == 303
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 50_000])
+def test_json_that_is_nested_too_deep_is_refused(app: Flask, body: str) -> None:
+    buyer = Buyer(app)
+    answer = buyer.post(
+        "/payments/session",
+        body,
+        Content_Type="application/json",
+        X_CSRFToken=buyer.token(),
+    )
+    assert 400 <= answer.status < 500
+
+
 def test_too_little_to_be_charged_is_said_in_words(make_app: Callable[..., Flask]) -> None:
     app = make_app(SHOP_CURRENCY="usd")
     with app.app_context():
@@ -343,13 +426,17 @@ def test_too_little_to_be_charged_is_said_in_words(make_app: Callable[..., Flask
 
 
 def _make_live(app: Flask) -> None:
+    _change_mode(app, "live")
+
+
+def _change_mode(app: Flask, mode: str) -> None:
     from sqlalchemy import update
 
     from shop.extensions import changed_rows, write
     from shop.payments.models import Order
 
     with app.app_context():
-        write(lambda: changed_rows(update(Order).values(mode="live")))
+        write(lambda: changed_rows(update(Order).values(mode=mode)))
 
 
 def _refuse(*_: object) -> tuple[bytes, int, dict[str, str]]:

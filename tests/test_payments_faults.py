@@ -1,11 +1,18 @@
 """Stripe down, slow, wrong or silent: nothing is lost, nothing is paid twice, people are told."""
 
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from flask import Flask
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
+from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import on_all
+from tests.wire import Wire
 
 MODES = ["refuse", "rate_limit", "error", "garbage", "lost"]
 
@@ -72,6 +79,62 @@ def test_a_stripe_that_hangs_keeps_nobody_waiting_for_longer_than_15_seconds(til
     buyer = till.buyer()
     token = buyer.token()
     till.sandbox.api("slow", seconds=12)
+    before = time.monotonic()
+    form = {"csrf_token": token, "product_id": 1, "quantity": 1}
+    assert buyer.post("/payments/session", form).status == 503
+    assert time.monotonic() - before < 15
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_reference_id": "somebody else's"},
+        {"url": None},
+        {"url": "javascript:alert(1)"},
+        {"url": "https://x.example/\r\nSet-Cookie: a=b"},
+        {"id": "cs_\x00"},
+        {"id": None},
+        {"livemode": "no"},
+        {"currency": "\ud800"},
+        {"amount_total": 10**30},
+        {"payment_status": []},
+        {"customer_details": 7},
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_no_answer(app: Flask, change: dict[str, Any]) -> None:
+    wire = Wire(app)
+    wire.change = lambda answer: answer | change
+    form = {"product_id": 1, "quantity": 1}
+    answer = Buyer(app).submit("/payments/session", form)
+    assert answer.status in (303, 503)
+    if answer.status == 303:
+        assert change == {"livemode": "no"}
+
+
+def test_a_decline_where_there_is_no_card_is_no_answer(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    wire = Wire(app)
+    wire.refuse = ("GET", 402, "card_declined")
+    assert buyer.get(f"/payments/success?session_id={order['id']}").status == 503
+    assert buyer.see(order["order"])["state"] == "pending"
+
+
+def test_an_answer_that_drips_is_cut_off(
+    make_app: Callable[..., Flask], httpserver: HTTPServer
+) -> None:
+    def drip(_request: Request) -> Response:
+        def body() -> Iterator[bytes]:
+            for _ in range(40):
+                time.sleep(0.5)
+                yield b" "
+
+        return Response(body(), content_type="application/json")
+
+    httpserver.expect_request("/v1/checkout/sessions").respond_with_handler(drip)
+    base = httpserver.url_for("").rstrip("/")
+    buyer = Buyer(make_app(STRIPE_SECRET_KEY="sk_test_x", STRIPE_API_BASE=base))
+    token = buyer.token()
     before = time.monotonic()
     form = {"csrf_token": token, "product_id": 1, "quantity": 1}
     assert buyer.post("/payments/session", form).status == 503

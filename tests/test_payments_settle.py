@@ -220,6 +220,22 @@ def test_a_settled_order_is_shown_without_asking_stripe_again(app: Flask) -> Non
     assert wire.requests == []
 
 
+def test_a_konbini_slip_that_lapses_after_the_cart_was_changed_frees_the_goods(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 3, "quantity": 2})
+    order = buyer.submit("/payments/session", {}, Accept="application/json").json
+    slip = {"email": "expire_with_delay@example.com", "method": "konbini"}
+    buyer.post(order["url"], slip)
+    buyer.submit("/cart/items/3", {"quantity": 1})
+    answer = buyer.submit("/payments/session", {})
+    assert answer.location == f"/orders/{order['order']}"
+    till.sandbox.webhooks("deliver")
+    till.sandbox.clock(600)
+    assert buyer.see(order["order"])["state"] == "cancelled"
+    assert till.stock("last-mugs") == 5
+
+
 def test_the_bank_may_ask_and_say_no_and_yes(till: Till) -> None:
     buyer = till.buyer()
     order = buyer.order()

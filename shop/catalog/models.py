@@ -1,7 +1,7 @@
 """What the shop sells."""
 
 from flask import current_app
-from sqlalchemy import CheckConstraint, Text
+from sqlalchemy import BigInteger, CheckConstraint, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.extensions import Base, Key, RowId
@@ -23,7 +23,7 @@ class Product(Base):
     slug: Mapped[str] = mapped_column(Key, unique=True)
     name: Mapped[str] = mapped_column(Text)
     description: Mapped[str] = mapped_column(Text, default="")
-    unit_amount: Mapped[int]
+    unit_amount: Mapped[int] = mapped_column(BigInteger)
     stock: Mapped[int | None]
     # Shown and sold; a product that was ever ordered is hidden, never deleted.
     active: Mapped[bool] = mapped_column(default=True)

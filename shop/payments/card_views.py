@@ -1,6 +1,7 @@
 """The legacy card page: a card field of Stripe's script, and the charge of what it makes."""
 
 import re
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from flask import abort, current_app, redirect, render_template, request, url_for
@@ -10,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from shop.catalog import cart, shelf
 from shop.errors import ShopError, wants_json
+from shop.extensions import now
 from shop.i18n import current_language
 from shop.money import Money
 from shop.payments import bp, charge, checkout, service
@@ -19,6 +21,8 @@ from shop.throttle import allow, network
 TRIES = 5
 TRIES_PER_NETWORK = 20
 TRIES_SECONDS = 600
+# A second click on the button comes when the first has paid and emptied the cart.
+SECOND_CLICK = timedelta(minutes=10)
 MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{1,63}")
 
 
@@ -65,12 +69,19 @@ def charge_card() -> ResponseReturnValue:
     if email and not MAIL.fullmatch(email):
         return _card_page(token, BadMail(), email), BadMail.status
     try:
+        _throttle(f"visitor {cart.visitor()}", TRIES, token)
+        _throttle(f"network {network(request.remote_addr)}", TRIES_PER_NETWORK, token)
         token = token or checkout.order_goods(cart.choices(), _buyer())
-        _throttle(token)
+        _throttle(f"order {token}", TRIES, token)
         charge.charge(token, request.form.get("stripeToken", ""), email or None)
     except charge.AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
-    except (charge.Declined, charge.UnusableCard) as error:
+    except checkout.NothingToBuy:
+        just_ordered = service.newest_ordered(cart.visitor(), now() - SECOND_CLICK)
+        if just_ordered is None:
+            raise
+        token = just_ordered
+    except (charge.Declined, charge.UnusableCard, TooManyCards) as error:
         if wants_json():
             raise
         return _card_page(token, error, email), error.status
@@ -82,16 +93,10 @@ def _refuse_where_off() -> None:
         abort(404)
 
 
-def _throttle(token: str) -> None:
-    """Stop who tries one card after the other: by visitor, by order, and loosely by network."""
-    limits = (
-        (f"visitor {cart.visitor()}", TRIES),
-        (f"order {token}", TRIES),
-        (f"network {network(request.remote_addr)}", TRIES_PER_NETWORK),
-    )
-    allowed = [allow("charge", who, most, TRIES_SECONDS) for who, most in limits]
-    if not all(allowed):
-        raise TooManyCards(token)
+def _throttle(who: str, most: int, order: str) -> None:
+    """Stop who tries one card after the other, before goods are held for them."""
+    if not allow("charge", who, most, TRIES_SECONDS):
+        raise TooManyCards(order or None)
 
 
 def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
@@ -115,6 +120,8 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
 def _total(token: str) -> Money:
     if token:
         order = service.get_order(token)
+        if order.mode != current_app.config["SHOP_MODE"]:
+            raise service.OrderMissing
         if order.state not in service.PAYABLE:
             raise service.AlreadyOrdered(token)
         return order.total

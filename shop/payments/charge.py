@@ -5,6 +5,7 @@ https://docs.stripe.com/payments/accept-a-payment-charges
 """
 
 import re
+from typing import Any
 
 from flask_babel import gettext as _
 
@@ -48,6 +49,7 @@ def charge(token: str, card_token: str, email: str | None) -> None:
     Raises UnusableCard, Declined, AuthenticationWanted, AlreadyOrdered, OrderMissing, and
     StripeUnreachable, after which the same charge is asked for again before any other.
     """
+    underway.resume_charge(token)
     if not TOKEN.fullmatch(card_token):
         raise UnusableCard
     underway.end_open_attempt(token)
@@ -64,20 +66,17 @@ def charge(token: str, card_token: str, email: str | None) -> None:
 
 def _begin(token: str, card_token: str, email: str | None) -> int:
     order = service.claim(token)
-    if order is None:
+    if order is None:  # given up meanwhile; its page offers to order the same again
         raise service.AlreadyOrdered(token)
     if attempts.open_of(order) is not None:  # the other one of two clicks
         raise underway.being_confirmed(token)
-    params = {
-        "amount": order.amount,
-        "currency": order.currency,
-        "source": card_token,
-        "description": f"Order {order.number}",
-        "metadata": {"order": order.uid},
-    }
-    if email:
-        order.email = email
-        params["receipt_email"] = email
+    order.email = email or order.email
+    what = {"amount": order.amount, "currency": order.currency, "source": card_token}
+    says = {"description": f"Order {order.number}"} | ({"receipt_email": email} if email else {})
+
+    def params(key: str) -> dict[str, Any]:
+        return what | says | {"metadata": {"order": order.uid, "attempt": key}}
+
     return attempts.begin(order, "charge", params, now()).id
 
 

@@ -8,6 +8,9 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from time import sleep
 from typing import Any
 
 from flask import current_app
@@ -18,12 +21,15 @@ from shop.catalog import shelf
 from shop.catalog.shelf import Choice
 from shop.errors import ShopError
 from shop.extensions import db, end_read, now, write
-from shop.payments import attempts, gateway, reconcile, service, settle, underway
+from shop.payments import attempts, gateway, service, settle, sweep, underway
 from shop.payments.facts import CheckoutSession
 from shop.payments.models import Attempt, Order, OrderLine
 from shop.security import external_url
 
 MOST_ORDERS = 3
+MOST_LOOKS = 5
+SECONDS_BETWEEN_LOOKS = 0.5
+MOST_AMOUNT = 99_999_999
 
 
 class BuyingOff(ShopError):
@@ -46,6 +52,18 @@ class NothingToBuy(ShopError):
 
     def __init__(self) -> None:
         super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
+
+
+class AmountTooLarge(ShopError):
+    """Stripe takes no payment of more than eight digits."""
+
+    status = 422
+    code = "amount_too_large"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("This is more than can be paid at once. Nothing was charged; please choose fewer.")
+        )
 
 
 class AmountTooSmall(ShopError):
@@ -106,8 +124,11 @@ def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
     wanted = [(choice.product.id, choice.quantity) for choice in choices]
     if buyer.cart_id:
         _replace_other_orders(buyer, _open_key(choices, buyer))
-    reconcile.sweep()
-    return write(lambda: _find_or_make_order(wanted, buyer))
+    sweep.sweep()
+    token = write(lambda: _find_or_make_order(wanted, buyer))
+    if buyer.cart_id:
+        _replace_other_orders(buyer, _open_key(choices, buyer), before=token)
+    return token
 
 
 def pay_again(token: str, buyer: Buyer) -> Started:
@@ -127,7 +148,9 @@ def pay_again(token: str, buyer: Buyer) -> Started:
         except _Closed:
             order = service.get_order(token)
     wanted = [(line.product_id, line.quantity) for line in order.lines]
-    return buy(shelf.choose(wanted), Buyer(buyer.visitor, order.cart_id, buyer.language))
+    # Somebody else's link orders the same goods, but ends nobody else's payment.
+    cart_id = order.cart_id if order.visitor == buyer.visitor else None
+    return buy(shelf.choose(wanted), Buyer(buyer.visitor, cart_id, buyer.language))
 
 
 class _Closed(Exception):
@@ -160,11 +183,14 @@ def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     order = db.session.scalar(select(Order).where(Order.open_key == key))
     if order is not None:
         return order.token
+    amount = sum(choice.amount.amount for choice in choices)
+    if amount > MOST_AMOUNT:
+        raise AmountTooLarge
     service.release_other_modes()
     order = Order(
         mode=current_app.config["SHOP_MODE"],
         currency=current_app.config["SHOP_CURRENCY"],
-        amount=sum(choice.amount.amount for choice in choices),
+        amount=amount,
         visitor=buyer.visitor,
         cart_id=buyer.cart_id,
         open_key=key,
@@ -188,70 +214,107 @@ def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     return order.token
 
 
-def _replace_other_orders(buyer: Buyer, key: str) -> None:
-    """End the payments of what was in the cart before; where one was paid after all, say so."""
-    others = db.session.scalars(
-        select(Order.token).where(
-            Order.cart_id == buyer.cart_id, Order.state == "pending", Order.open_key != key
-        )
-    ).all()
-    for token in others:
-        _replace(token)
+def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
+    """End the payments of what was in the cart before; where one was paid after all, say so.
+
+    With `before`, only of orders older than that one: of two tabs at once the later one stays.
+    """
+    others = select(Order.token).where(
+        Order.cart_id == buyer.cart_id,
+        Order.mode == current_app.config["SHOP_MODE"],
+        Order.state == "pending",
+        Order.open_key != key,
+    )
+    if before is not None:
+        others = others.where(Order.id < service.get_order(before).id)
+    for token in db.session.scalars(others).all():
+        _cancel_order(token)
 
 
-def _replace(token: str) -> None:
-    underway.end_open_attempt(token)
-    write(lambda: service.cancel(service.get_order(token), "replaced"))
+def _cancel_order(token: str) -> None:
+    """Give an order up, with whatever way to pay it is open."""
+    for _again in range(MOST_ORDERS):
+        underway.end_open_attempt(token)
+        if write(partial(_cancel_unless_open, token)):
+            return
+    raise gateway.StripeUnreachable(order=token)
+
+
+def _cancel_unless_open(token: str) -> bool:
+    order = service.claim(token)
+    if order is None:
+        return True
+    if attempts.open_of(order) is not None:  # another tab has begun to pay it
+        return False
+    return service.cancel(order, "replaced")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What goes out for an attempt, read in the transaction that holds the order."""
+
+    attempt_id: int
+    kind: str
+    key: str
+    params: dict[str, Any]
+    session_id: str | None
+    is_new: bool
 
 
 def _pay(token: str) -> Started:
     """Return where the order is paid, through its open attempt or a new one."""
-    attempt, is_new = write(lambda: _open_attempt(token))
-    attempt_id, key, params = attempt.id, attempt.key, json.loads(attempt.params)
-    session_id, kind = attempt.stripe_id, attempt.kind
+    call = write(lambda: _open_attempt(token))
     end_read()
-    if kind == "charge":
+    if call.kind == "charge":
         underway.end_open_attempt(token)
         return _pay(token)
-    if session_id:
-        return _go_on(token, session_id)
+    if call.session_id:
+        return _go_on(token, call.attempt_id, call.session_id)
     try:
-        session = gateway.create_session(params, key)
+        session = gateway.create_session(call.params, call.key)
     except gateway.StripeRefused as error:
-        write(lambda: underway.close_if_open(attempt_id, "failed"))
-        if not is_new:  # what an earlier visit could not finish may just be out of date
+        write(lambda: attempts.close(call.attempt_id, "failed"))
+        if not call.is_new:  # what an earlier visit could not finish may just be out of date
             return _pay(token)
         raise _refusal(error, token) from error
     except gateway.StripeUnreachable as error:
-        # Of two clicks at once the other one may have had the answer.
-        other = db.session.get_one(Attempt, attempt_id).stripe_id
-        end_read()
+        other = None if call.is_new else _answer_of_other_click(call.attempt_id)
         if other:
-            return _go_on(token, other)
+            return _go_on(token, call.attempt_id, other)
         raise gateway.StripeUnreachable(error.message, order=token) from error
-    return _keep_session(token, attempt_id, session)
+    return _keep_session(token, call.attempt_id, session)
 
 
 def _keep_session(token: str, attempt_id: int, session: CheckoutSession) -> Started:
     """Write the answer down; where the order was given up meanwhile, its session must go too."""
-
-    def unit() -> bool:
-        attempt = db.session.get_one(Attempt, attempt_id)
-        attempt.stripe_id, attempt.url = session.id, session.url
-        return attempt.open_order_id is not None
-
-    if not write(unit):
+    if not write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
         underway.end_session(token, session.id)
         raise _Closed
     return Started(token, session.id, session.url or "")
 
 
-def _go_on(token: str, session_id: str) -> Started:
+def _answer_of_other_click(attempt_id: int) -> str | None:
+    """Return the session that another click on the same order gets at this moment, if it does."""
+    for _look in range(MOST_LOOKS):
+        found = db.session.get_one(Attempt, attempt_id).stripe_id
+        end_read()
+        if found:
+            return found
+        sleep(SECONDS_BETWEEN_LOOKS)
+    return None
+
+
+def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
     """Go back to a session that was begun, unless it has ended one way or the other."""
     try:
         session = gateway.retrieve_session(session_id)
-    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
-        raise gateway.StripeUnreachable(order=token) from error
+    except gateway.StripeUnreachable as error:
+        raise underway.being_confirmed(token) from error
+    except gateway.StripeRefused as error:
+        if error.code != underway.UNKNOWN:
+            raise gateway.StripeUnreachable(order=token) from error
+        write(lambda: attempts.close_as_known(attempt_id, "failed", session_id))
+        return _pay(token)
     if session.status == "open" and session.url:
         write(lambda: underway.take_up_again(session_id))
         return Started(token, session.id, session.url)
@@ -260,22 +323,27 @@ def _go_on(token: str, session_id: str) -> Started:
     raise _Closed
 
 
-def _open_attempt(token: str) -> tuple[Attempt, bool]:
-    """Return the order's open attempt and whether it is new; raise _Closed for a closed order."""
+def _open_attempt(token: str) -> _Call:
+    """Return the call of the open attempt, or of a new one; raise _Closed for a lost order."""
     order = service.claim(token)
     if order is None:
         raise _Closed
     found = attempts.open_of(order)
     if found is not None and (found.stripe_id or found.kind == "charge" or found.expires > now()):
-        return found, False
+        return _call(found, is_new=False)
     if found is not None:
-        attempts.close(found, "failed")
+        attempts.close(found.id, "failed")
     expires = now() + attempts.SESSION_LIFETIME
-    params = _session_params(order, int(expires.timestamp()))
-    return attempts.begin(order, "checkout", params, expires), True
+    new = attempts.begin(order, "checkout", partial(_session_params, order, expires), expires)
+    return _call(new, is_new=True)
 
 
-def _session_params(order: Order, expires_at: int) -> dict[str, Any]:
+def _call(attempt: Attempt, is_new: bool) -> _Call:
+    params = json.loads(attempt.params)
+    return _Call(attempt.id, attempt.kind, attempt.key, params, attempt.stripe_id, is_new)
+
+
+def _session_params(order: Order, expires: datetime, key: str) -> dict[str, Any]:
     """Return what Stripe is asked for; amounts in minor units.
 
     Kept with the attempt: under one idempotency key Stripe takes one set of parameters only.
@@ -295,11 +363,11 @@ def _session_params(order: Order, expires_at: int) -> dict[str, Any]:
             for line in order.lines
         ],
         "client_reference_id": order.uid,
-        "metadata": reference,
+        "metadata": reference | {"attempt": key},
         "payment_intent_data": {"metadata": reference},
         "success_url": external_url("payments.success") + "?session_id={CHECKOUT_SESSION_ID}",
         "cancel_url": external_url("payments.cancel", order=order.token),
-        "expires_at": expires_at,
+        "expires_at": int(expires.timestamp()),
         "locale": order.language,
     }
 

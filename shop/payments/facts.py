@@ -76,6 +76,7 @@ class Charge:
     amount: int | None
     currency: str | None
     reference: str | None
+    attempt: str | None
     livemode: bool
     email: str | None
     is_awaited = False
@@ -101,8 +102,8 @@ class Event:
     id: str
     type: str
     object_id: str
-    reference: str | None
-    livemode: bool
+    reference: str
+    attempt: str
 
 
 def read_session(answer: Any) -> CheckoutSession:
@@ -141,6 +142,7 @@ def read_charge(answer: Any) -> Charge:
         amount=_whole_or_none(data, "amount"),
         currency=_text_or_none(data, "currency"),
         reference=_text_or_none(data.get("metadata") or {}, "order"),
+        attempt=_text_or_none(data.get("metadata") or {}, "attempt"),
         livemode=data["livemode"] is True,
         email=_text_or_none(data, "receipt_email"),
     )
@@ -155,8 +157,8 @@ def read_event(answer: Any) -> Event:
         id=_text(data, "id"),
         type=_text(data, "type"),
         object_id=_text_or_none(subject, "id") or "",
-        reference=_text_or_none(subject, "client_reference_id") or _text_or_none(metadata, "order"),
-        livemode=data["livemode"] is True,
+        reference=_text_or_none(subject, "client_reference_id") or "",
+        attempt=_text_or_none(metadata, "attempt") or "",
     )
 
 
@@ -173,7 +175,7 @@ def _read_slip(action: Any) -> Slip | None:
 
 def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
     value = data[name]
-    if not isinstance(value, str) or not 0 < len(value) <= most:
+    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
         raise ValueError(f"{name} is no text")
     return value
 
@@ -184,6 +186,6 @@ def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> st
 
 def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
     value = data.get(name)
-    if value is not None and type(value) is not int:
+    if value is not None and (type(value) is not int or abs(value) >= 2**63):
         raise ValueError(f"{name} is no whole number")
     return value

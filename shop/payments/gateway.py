@@ -7,9 +7,12 @@ never cause one.
 import os
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
+from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import current_app, g
+from flask import current_app, g, has_request_context
 from flask_babel import gettext as _
 
 from shop.errors import ShopError
@@ -31,6 +34,12 @@ CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
 # All calls of one request together: a visitor waits 15 seconds at most.
 REQUEST_SECONDS = 13.0
+LEAST_SECONDS = 2.0
+MOST_CHARGES = 1000
+# What reading an answer that is not as documented ends in.
+NONSENSE = (
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 SIGNATURE_TOLERANCE_SECONDS = 300
 
 
@@ -52,11 +61,16 @@ class StripeUnreachable(ShopError):
 
 
 class StripeRefused(Exception):
-    """Stripe said no, so nothing happened there. `code` is Stripe's own."""
+    """Stripe said no to a call. `code` is Stripe's own.
 
-    def __init__(self, code: str, message: str) -> None:
+    `is_about_request`: it looked at what was asked, so nothing of it was done. Otherwise (a key
+    that is not valid, say) nobody knows what became of an earlier call with the same key.
+    """
+
+    def __init__(self, code: str, message: str, *, is_about_request: bool) -> None:
         super().__init__(message)
         self.code = code
+        self.is_about_request = is_about_request
 
 
 class CardDeclined(Exception):
@@ -89,6 +103,8 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
         )
         if session.url is None and session.status == "open":
             raise ValueError("an open session without its address")
+        if session.reference != params["client_reference_id"]:
+            raise ValueError("the session of another order")
         return session
 
     return _ask(call)
@@ -125,7 +141,8 @@ def create_charge(params: Mapping[str, Any], key: str) -> Charge:
     return _ask(
         lambda client: read_charge(
             client.v1.charges.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
-        )
+        ),
+        may_decline=True,
     )
 
 
@@ -137,6 +154,20 @@ def retrieve_charge(charge_id: str) -> Charge:
         if charge.id != charge_id:
             raise ValueError("another charge than the one asked for")
         return charge
+
+    return _ask(call)
+
+
+def find_charge(key: str, since: datetime) -> Charge | None:
+    """Return the charge that was made under an attempt's key, looked for among those since then.
+
+    Raises StripeRefused and StripeUnreachable.
+    """
+
+    def call(client: "stripe.StripeClient") -> Charge | None:
+        page = client.v1.charges.list({"created": {"gte": int(since.timestamp())}, "limit": 100})
+        charges = (read_charge(charge) for charge in islice(page.auto_paging_iter(), MOST_CHARGES))
+        return next((charge for charge in charges if charge.attempt == key), None)
 
     return _ask(call)
 
@@ -170,7 +201,7 @@ def verify_event(body: bytes, signature: str | None) -> Event:
         raise BadSignature("This is no message from Stripe.") from error
 
 
-def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
+def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = False) -> T:
     if db.session().in_transaction():
         raise RuntimeError("a transaction is open while Stripe is asked")
     import stripe
@@ -178,6 +209,8 @@ def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
     try:
         return call(_client())
     except stripe.CardError as error:
+        if not may_decline:
+            raise StripeUnreachable from error
         details = error.error
         reason = (details.decline_code if details else None) or error.code or "generic_decline"
         raise CardDeclined(reason) from error
@@ -188,8 +221,20 @@ def _ask(call: Callable[["stripe.StripeClient"], T]) -> T:
         stripe.PermissionError,
     ) as error:
         current_app.logger.warning("Stripe refused: %s", error)
-        raise StripeRefused(error.code or type(error).__name__, error.user_message or "") from error
-    except (stripe.StripeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StripeRefused(
+            error.code or type(error).__name__,
+            error.user_message or "",
+            is_about_request=isinstance(error, stripe.InvalidRequestError),
+        ) from error
+    except (
+        stripe.StripeError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        OSError,
+    ) as error:
         current_app.logger.warning("Stripe did not answer sensibly: %r", error)
         raise StripeUnreachable from error
 
@@ -206,7 +251,7 @@ def _client() -> "stripe.StripeClient":
     if "stripe_wsgi" in current_app.extensions:
         http = _in_process_client(current_app.extensions["stripe_wsgi"])
         return stripe.StripeClient("sk_test_sandbox", http_client=http, max_network_retries=0)
-    http = stripe.RequestsClient(timeout=_time_left())
+    http = stripe.RequestsClient(timeout=_time_left(), session=_hurried_session())
     base = config["STRIPE_API_BASE"]
     return stripe.StripeClient(
         config["STRIPE_SECRET_KEY"] or "sk_test_none",
@@ -218,10 +263,39 @@ def _client() -> "stripe.StripeClient":
 
 def _time_left() -> tuple[float, float]:
     """Return the time-outs for connecting and answering, within what this request has left."""
+    if not has_request_context():
+        return CONNECT_SECONDS, ANSWER_SECONDS
     deadline = g.setdefault("stripe_deadline", time.monotonic() + REQUEST_SECONDS)
     left = deadline - time.monotonic()
-    connect = min(CONNECT_SECONDS, max(left, 0.05))
-    return connect, min(ANSWER_SECONDS, max(left - connect, 0.05))
+    if left < LEAST_SECONDS:
+        # Better not asked at all than asked and not listened to.
+        raise StripeUnreachable
+    connect = min(CONNECT_SECONDS, left / 2)
+    return connect, min(ANSWER_SECONDS, left - connect)
+
+
+def _hurried_session() -> Any:
+    """Return a session of requests whose answers must be complete in time, not only begun.
+
+    Its own time-out is for each piece of an answer: one byte a second would never end.
+    """
+    import requests
+
+    class HurriedSession(requests.Session):
+        def request(self, *args: Any, **options: Any) -> Any:
+            until = time.monotonic() + ANSWER_SECONDS
+            response = super().request(*args, **options | {"stream": True})
+            content = bytearray()
+            while piece := response.raw.read1(decode_content=True):
+                content += piece
+                if time.monotonic() > until:
+                    response.close()
+                    raise requests.exceptions.ReadTimeout("the answer did not end")
+            return SimpleNamespace(
+                content=bytes(content), status_code=response.status_code, headers=response.headers
+            )
+
+    return HurriedSession()
 
 
 def _in_process_client(call_wsgi: Callable[..., Any]) -> "stripe.HTTPClient":

@@ -3,7 +3,7 @@
 import secrets
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shop.extensions import Base, Key, RowId, UtcDateTime, now
@@ -33,7 +33,7 @@ class Order(Base):
     mode: Mapped[str] = mapped_column(Key)
     state: Mapped[str] = mapped_column(Key, default="pending")
     currency: Mapped[str] = mapped_column(Key)
-    amount: Mapped[int]
+    amount: Mapped[int] = mapped_column(BigInteger)
     visitor: Mapped[str] = mapped_column(Key, index=True)
     cart_id: Mapped[str | None] = mapped_column(Key, index=True)
     # Who wants what: the same again is the same order. None once the order is closed.
@@ -79,7 +79,7 @@ class OrderLine(Base):
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"), index=True)
     name: Mapped[str] = mapped_column(Text)
     quantity: Mapped[int]
-    unit_amount: Mapped[int]
+    unit_amount: Mapped[int] = mapped_column(BigInteger)
 
 
 class Attempt(Base):
@@ -117,7 +117,7 @@ class LedgerEntry(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     kind: Mapped[str] = mapped_column(Key)
     stripe_id: Mapped[str] = mapped_column(Key, unique=True)
-    amount: Mapped[int]
+    amount: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(Key)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 

@@ -7,11 +7,9 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import select
 
-from shop.extensions import db, end_read, now, write
-from shop.payments import attempts, gateway, service, settle, underway
+from shop.extensions import db, end_read
+from shop.payments import gateway, service, settle, sweep
 from shop.payments.models import Attempt, Order
-
-SWEPT_AT_ONCE = 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def reconcile(dry_run: bool, progress: Callable[[int, int], None]) -> Report:
     """
     report = Report()
     if not dry_run:
-        sweep()
+        sweep.sweep()
     mine = select(Attempt.id).join(Order, Attempt.order_id == Order.id)
     still_open = mine.where(
         Attempt.open_order_id.is_not(None), Order.mode == current_app.config["SHOP_MODE"]
@@ -57,70 +55,24 @@ def reconcile(dry_run: bool, progress: Callable[[int, int], None]) -> Report:
     return report
 
 
-def sweep() -> None:
-    """Give up, without asking Stripe, what cannot be paid any more, and put its goods back.
-
-    That is an order whose last try failed and was not followed by another, and one whose session's
-    answer never came and whose session, if there is one, has ended.
-    """
-    too_old = now() - attempts.SESSION_LIFETIME
-    busy = select(Attempt.id).where(
-        Attempt.open_order_id == Order.id,
-        Attempt.stripe_id.is_not(None) | (Attempt.kind == "charge") | (Attempt.expires > now()),
-    )
-    forgotten = (
-        select(Order.token)
-        .where(Order.state == "pending", Order.created < too_old, ~busy.exists())
-        .where(Order.mode == current_app.config["SHOP_MODE"])
-        .limit(SWEPT_AT_ONCE)
-    )
-    tokens = db.session.scalars(forgotten).all()
-    end_read()
-    for token in tokens:
-        write(lambda token=token: _give_up(token, too_old))  # type: ignore[misc]
-
-
-def _give_up(token: str, too_old: Any) -> None:
-    order = service.claim(token)
-    if order is None:
-        return
-    attempt = attempts.open_of(order)
-    if attempt is not None and (attempt.stripe_id or attempt.kind == "charge"):
-        return
-    last = max((tried.created for tried in order.attempts), default=order.created)
-    if last > too_old:
-        return
-    if attempt is not None:
-        attempts.close(attempt, "expired")
-    service.cancel(order, "expired")
-
-
 def _look_at(attempt_id: int, dry_run: bool, report: Report) -> None:
     attempt = db.session.get_one(Attempt, attempt_id)
     order = db.session.get_one(Order, attempt.order_id)
     token, ours, stripe_id, kind = order.token, order.state, attempt.stripe_id, attempt.kind
     end_read()
     report.checked += 1
-    if stripe_id is None:
-        if kind == "charge" and not dry_run:
-            _learn(attempt_id)
-    else:
-        facts = settle.ask(kind, stripe_id)
-        if dry_run:
-            theirs = settle.expected(service.get_order(token), facts)
-            if theirs != ours:
-                report.mismatches.append(Mismatch(token, "state", ours, theirs))
-            return
-        write(lambda: settle.apply(attempt_id, facts))
-    theirs = service.get_order(token).state
-    if theirs != ours:
-        report.settled += 1
-        report.mismatches.append(Mismatch(token, "state", ours, theirs))
-
-
-def _learn(attempt_id: int) -> None:
-    """Ask for a charge whose answer was lost, under its own key; a decline is an answer too."""
     try:
-        underway.run_charge(attempt_id)
-    except (gateway.CardDeclined, gateway.StripeRefused):
+        if not dry_run:
+            settle.look_at(attempt_id)
+            theirs = service.get_order(token).state
+        elif stripe_id is not None:
+            facts = settle.ask(kind, stripe_id)
+            theirs = settle.expected(service.get_order(token), facts)
+        else:
+            return
+    except gateway.StripeRefused as error:
+        report.mismatches.append(Mismatch(token, "unknown_at_stripe", ours, error.code))
         return
+    if theirs != ours:
+        report.settled += 0 if dry_run else 1
+        report.mismatches.append(Mismatch(token, "state", ours, theirs))

@@ -1,6 +1,7 @@
 """Orders: what their states mean, how they change (only here), what they hold."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
@@ -56,7 +57,7 @@ def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> b
     """Change the state if the table allows it; inside write(). Return whether this call did it.
 
     One conditional UPDATE: of many calls at the same time one wins, and it alone goes on to
-    ledger, stock and mail.
+    timeline, stock and mail.
     """
     allowed = [s for s in sources(target) if only_from is None or s in only_from]
     change = update(Order).where(Order.id == order.id, Order.state.in_(allowed))
@@ -71,15 +72,18 @@ def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> b
 def claim(token: str) -> Order | None:
     """Return the order if it can still be paid, and keep it so until this write() ends.
 
+    None where it was given up. Raises AlreadyOrdered, and OrderMissing for another mode's order.
     The UPDATE changes nothing but holds the row: who settles or closes the order waits, so that
     what is read after it is not out of date before it is acted upon.
     """
-    mine = update(Order).where(Order.token == token, Order.state.in_(PAYABLE))
+    mine = update(Order).where(Order.token == token, Order.mode == current_app.config["SHOP_MODE"])
     if not changed_rows(mine.values(mode=Order.mode)):
-        return None
+        raise OrderMissing
     order = get_order(token)
     db.session.refresh(order)
-    return order
+    if order.state in ORDERED:
+        raise AlreadyOrdered(token)
+    return order if order.state in PAYABLE else None
 
 
 def note(order: Order, kind: str, detail: str = "") -> None:
@@ -101,6 +105,12 @@ def waiting_order(visitor: str) -> Order | None:
     return db.session.scalar(
         mine.where(Order.mode == current_app.config["SHOP_MODE"]).order_by(Order.id.desc()).limit(1)
     )
+
+
+def newest_ordered(visitor: str, since: datetime) -> str | None:
+    """Return the token of what a visitor has ordered and paid since then, None for nothing."""
+    mine = select(Order.token).where(Order.visitor == visitor, Order.state.in_(ORDERED))
+    return db.session.scalar(mine.where(Order.created > since).order_by(Order.id.desc()).limit(1))
 
 
 def is_cart_ordered(cart_id: str) -> bool:
@@ -163,8 +173,8 @@ def release_stock(order: Order) -> None:
 
 
 def release_other_modes() -> None:
-    """Put back what orders of another mode hold, inside write(): play money buys no real goods."""
-    others = {"sandbox", "test", "live"} - {current_app.config["SHOP_MODE"]}
+    """Put back what trial orders of another mode hold, inside write(); live ones keep theirs."""
+    others = {"sandbox", "test"} - {current_app.config["SHOP_MODE"]}
     holding = select(Order).where(Order.mode.in_(sorted(others)), Order.holds_stock)
     for order in db.session.scalars(holding):
         release_stock(order)

@@ -17,6 +17,9 @@ from shop.payments.models import Attempt, LedgerEntry, Order, StripeEvent
 from shop.security import external_url
 
 RECHECK_AFTER = timedelta(seconds=10)
+# Two clocks differ by less; a call takes less than that to arrive or not.
+CLOCK_MARGIN = timedelta(minutes=5)
+IN_FLIGHT = timedelta(minutes=2)
 # Which events tell of which kind of attempt. A charge behind a session is the session's business.
 EVENTS = {"checkout.session.": "checkout", "charge.succeeded": "charge"}
 
@@ -29,7 +32,7 @@ def receive(event: Event) -> None:
     kind = next((kind for name, kind in EVENTS.items() if event.type.startswith(name)), None)
     if kind is None or not is_key(event.id) or db.session.get(StripeEvent, event.id) is not None:
         return
-    attempt = attempts.find(kind, event.object_id, event.reference)
+    attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
     if attempt is not None:
         _settle(attempt, event.object_id, event)
 
@@ -50,17 +53,36 @@ def settle(session_id: str) -> Order:
 def refresh(order: Order) -> None:
     """Ask Stripe about an unfinished order again, at most every ten seconds: webhooks get lost."""
     attempt = attempts.open_of(order)
-    if order.mode != current_app.config["SHOP_MODE"] or attempt is None or not attempt.stripe_id:
+    if order.mode != current_app.config["SHOP_MODE"] or attempt is None:
         return
-    stripe_id = attempt.stripe_id
+    attempt_id = attempt.id
     unasked = or_(Attempt.checked.is_(None), Attempt.checked < now() - RECHECK_AFTER)
     claim = update(Attempt).where(Attempt.id == attempt.id, unasked).values(checked=now())
     if not write(lambda: changed_rows(claim)):
         return
     try:
-        _settle(attempt, stripe_id, None)
-    except gateway.StripeUnreachable as error:
-        current_app.logger.info("order %s stays as it is: %r", order.number, error.__cause__)
+        look_at(attempt_id)
+    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+        current_app.logger.info("attempt %s stays as it is: %r", attempt_id, error)
+
+
+def look_at(attempt_id: int) -> None:
+    """Ask Stripe what became of an open attempt and do what follows; asks for no new money.
+
+    Raises StripeUnreachable and StripeRefused.
+    """
+    attempt = db.session.get_one(Attempt, attempt_id)
+    kind, stripe_id, key, begun = attempt.kind, attempt.stripe_id, attempt.key, attempt.created
+    end_read()
+    if stripe_id is not None:
+        facts = ask(kind, stripe_id)
+        write(lambda: apply(attempt_id, facts))
+    elif kind == "charge":
+        found = gateway.find_charge(key, begun - CLOCK_MARGIN)
+        if found is not None:
+            write(lambda: apply(attempt_id, found))
+        elif begun < now() - IN_FLIGHT:
+            write(lambda: attempts.close(attempt_id, "failed"))
 
 
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
@@ -77,11 +99,8 @@ def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
         _take_payment(order, attempt, facts)
     elif facts.is_awaited:
         _await_payment(order, attempt, facts)
-    elif facts.is_over and attempt.open_order_id is not None:
-        withdrawn = attempt.outcome == "withdrawn"
-        attempts.close(attempt, "expired")
-        if not withdrawn:
-            service.cancel(order, "expired")
+    elif facts.is_over:
+        _give_up(order, attempt)
     return order
 
 
@@ -97,20 +116,47 @@ def expected(order: Order, facts: Facts) -> str:
 
 
 def ask(kind: str, stripe_id: str) -> Facts:
-    """Return what Stripe says of a session or charge of ours; raises StripeUnreachable."""
-    try:
-        if kind == "charge":
-            return gateway.retrieve_charge(stripe_id)
-        return gateway.retrieve_session(stripe_id)
-    except gateway.StripeRefused as error:
-        raise gateway.StripeUnreachable from error
+    """Return what Stripe says of a session or charge; raises StripeUnreachable, StripeRefused."""
+    if kind == "charge":
+        return gateway.retrieve_charge(stripe_id)
+    return gateway.retrieve_session(stripe_id)
 
 
 def _settle(attempt: Attempt, stripe_id: str, event: Event | None) -> Order:
     attempt_id, kind = attempt.id, attempt.kind
     end_read()
-    facts = ask(kind, stripe_id)
-    return write(lambda: apply(attempt_id, facts, event))
+    try:
+        facts = ask(kind, stripe_id)
+    except gateway.StripeRefused as error:
+        raise gateway.StripeUnreachable from error
+    order = write(lambda: apply(attempt_id, facts, event))
+    if order.state in service.ORDERED:
+        _end_other_session(order)
+    return order
+
+
+def _end_other_session(order: Order) -> None:
+    """Make the session of another try unpayable once the order is paid; no harm if that fails."""
+    other = attempts.open_of(order)
+    if order.state == "awaiting_payment" or other is None or other.stripe_id is None:
+        end_read()
+        return
+    attempt_id, stripe_id, token = other.id, other.stripe_id, order.token
+    end_read()
+    try:
+        gateway.expire_session(stripe_id)
+    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+        current_app.logger.warning("order %s can still be paid again: %r", token, error)
+        return
+    write(lambda: attempts.close(attempt_id, "expired"))
+
+
+def _give_up(order: Order, attempt: Attempt) -> None:
+    """No money will come through this attempt; what was withdrawn for another does not count."""
+    withdrawn = attempt.outcome == "withdrawn" and order.state == "pending"
+    closed = attempts.close(attempt.id, "expired")
+    if closed and attempt.kind == "checkout" and not withdrawn:
+        service.cancel(order, "expired")
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
@@ -123,7 +169,7 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
         currency=facts.currency or "",
         created=now(),
     )
-    attempts.close(attempt, "paid")
+    attempts.mark_paid(attempt.id)
     order.email = order.email or facts.email
     wrong = _misfits(order, facts)
     if not wrong and service.move(order, "paid", only_from=("pending", "awaiting_payment")):
@@ -155,6 +201,7 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     if not service.move(order, "awaiting_payment"):
         return
     service.note(order, "awaiting_payment")
+    attempt.outcome = "open"
     order.email = order.email or facts.email
     if facts.slip is not None:
         attempt.url = facts.slip.url

@@ -1,42 +1,66 @@
-"""A payment that is under way: carried out, looked after, or ended before another one begins."""
+"""A payment that is under way: carried out, or ended before another one begins."""
 
 import json
+from datetime import timedelta
 
 from flask_babel import gettext as _
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 
-from shop.extensions import changed_rows, db, end_read, write
+from shop.errors import DatabaseBusy
+from shop.extensions import changed_rows, db, end_read, now, write
 from shop.payments import attempts, gateway, service, settle
 from shop.payments.models import Attempt, Order
 
+MOST_ENDS = 3
+# Stripe's code for what it does not have: deleted test data, or another account's.
+UNKNOWN = "resource_missing"
+# Stripe keeps what it answered under a key for 24 hours at least.
+KEY_LIFETIME = timedelta(hours=23)
+
 
 def end_open_attempt(token: str) -> None:
-    """See to it that nothing is open by which the order could still be paid.
+    """See to it that nothing is open by which the order could still be paid; pay nothing for it.
 
     Raises AlreadyOrdered where it turns out to be paid, StripeUnreachable where nobody knows.
     """
-    attempt = attempts.open_of(service.get_order(token))
-    if attempt is None:
-        return
-    attempt_id, stripe_id, kind = attempt.id, attempt.stripe_id, attempt.kind
-    end_read()
-    if kind == "charge":
-        _learn_of_charge(attempt_id)
-    elif stripe_id:
-        # Said beforehand: Stripe's event of the end may come before its answer, and the end of
-        # this attempt is not the end of the order.
-        write(lambda: _set_outcome(stripe_id, "open", "withdrawn"))
-        end_session(token, stripe_id)
-    write(lambda: close_if_open(attempt_id, "expired"))
+    for _again in range(MOST_ENDS):
+        attempt = attempts.open_of(service.get_order(token))
+        if attempt is None:
+            return
+        attempt_id, stripe_id, kind = attempt.id, attempt.stripe_id, attempt.kind
+        end_read()
+        if kind == "charge":
+            _await_charge(token, attempt_id)
+            continue
+        if stripe_id:
+            # Said beforehand: Stripe's event of the end may come before its answer, and the end of
+            # this attempt is not the end of the order.
+            write(lambda stripe_id=stripe_id: _set_outcome(stripe_id, "open", "withdrawn"))  # type: ignore[misc]
+            end_session(token, stripe_id)
+        if write(lambda i=attempt_id, s=stripe_id: attempts.close_as_known(i, "expired", s)):  # type: ignore[misc]
+            return
+    raise being_confirmed(token)
 
 
 def end_session(token: str, session_id: str) -> None:
-    """Make a session unpayable; raises AlreadyOrdered where it was paid before."""
+    """Make a session unpayable.
+
+    Raises AlreadyOrdered where it was paid before, StripeUnreachable where it may still be.
+    """
     try:
         gateway.expire_session(session_id)
-    except gateway.StripeRefused:
+    except gateway.StripeRefused as error:
+        if error.code == UNKNOWN:
+            return
+        try:
+            facts = settle.ask("checkout", session_id)
+        except gateway.StripeRefused:
+            raise gateway.StripeUnreachable(order=token) from error
         if settle.settle(session_id).state in service.ORDERED:
             raise service.AlreadyOrdered(token) from None
+        if not facts.is_over:
+            raise gateway.StripeUnreachable(order=token) from error
 
 
 def take_up_again(session_id: str) -> None:
@@ -44,21 +68,32 @@ def take_up_again(session_id: str) -> None:
     _set_outcome(session_id, "withdrawn", "open")
 
 
-def close_if_open(attempt_id: int, outcome: str) -> None:
-    """Mark an attempt as over, inside write(), unless something else has ended it."""
-    attempt = db.session.get_one(Attempt, attempt_id)
-    if attempt.open_order_id is not None:
-        attempts.close(attempt, outcome)
+def resume_charge(token: str) -> None:
+    """Ask for an open charge of the order once more, under its own key; for the charge form only.
+
+    Raises AlreadyOrdered where the order is paid by it, StripeUnreachable where nobody knows.
+    """
+    attempt = attempts.open_of(service.get_order(token))
+    if attempt is None or attempt.kind != "charge":
+        return
+    attempt_id = attempt.id
+    end_read()
+    try:
+        run_charge(attempt_id, is_first=False)
+    except (gateway.CardDeclined, gateway.StripeRefused):
+        return
+    _raise_if_ordered(token)
 
 
-def run_charge(attempt_id: int) -> None:
-    """Carry out a charge attempt, or learn what became of it: the same key charges once.
+def run_charge(attempt_id: int, *, is_first: bool = True) -> None:
+    """Carry out a charge attempt: under one key Stripe charges once, however often it is asked.
 
     Raises CardDeclined and StripeRefused, after closing the attempt, and StripeUnreachable.
     """
     attempt = db.session.get_one(Attempt, attempt_id)
     order = db.session.get_one(Order, attempt.order_id)
     token, key, params = order.token, attempt.key, json.loads(attempt.params)
+    is_fresh = now() - attempt.created < KEY_LIFETIME
     is_open = attempt.open_order_id is not None
     end_read()
     if not is_open:
@@ -69,16 +104,23 @@ def run_charge(attempt_id: int) -> None:
         reason = error.reason
         write(lambda: _note_decline(attempt_id, reason))
         raise
-    except gateway.StripeRefused:
-        write(lambda: close_if_open(attempt_id, "failed"))
+    except gateway.StripeRefused as error:
+        if not is_first and not (error.is_about_request and is_fresh):
+            raise being_confirmed(token) from error
+        write(lambda: attempts.close(attempt_id, "failed"))
         raise
     except gateway.StripeUnreachable as error:
         raise being_confirmed(token) from error
-    write(lambda: settle.apply(attempt_id, facts))
+    try:
+        order = write(lambda: settle.apply(attempt_id, facts))
+    except (DatabaseBusy, SQLAlchemyError) as error:
+        raise being_confirmed(token) from error
+    if order.state not in service.ORDERED:
+        raise being_confirmed(token)
 
 
 def being_confirmed(token: str) -> gateway.StripeUnreachable:
-    """Return what to raise while nobody knows whether a charge went through."""
+    """Return what to raise while nobody knows whether a payment went through."""
     message = _(
         "Your payment is being confirmed. Nothing is charged twice: look at your order in a "
         "minute before you try again."
@@ -86,20 +128,26 @@ def being_confirmed(token: str) -> gateway.StripeUnreachable:
     return gateway.StripeUnreachable(message, order=token)
 
 
-def _learn_of_charge(attempt_id: int) -> None:
+def _await_charge(token: str, attempt_id: int) -> None:
+    """Learn what became of a charge without asking for it again: the buyer wants another way."""
     try:
-        run_charge(attempt_id)
-    except (gateway.CardDeclined, gateway.StripeRefused):
-        return
-    order = db.session.get_one(Order, db.session.get_one(Attempt, attempt_id).order_id)
-    if order.state in service.ORDERED:
-        raise service.AlreadyOrdered(order.token)
+        settle.look_at(attempt_id)
+    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+        raise being_confirmed(token) from error
+    _raise_if_ordered(token)
+    if db.session.get_one(Attempt, attempt_id).open_order_id is not None:
+        raise being_confirmed(token)
+
+
+def _raise_if_ordered(token: str) -> None:
+    if service.get_order(token).state in service.ORDERED:
+        raise service.AlreadyOrdered(token)
 
 
 def _note_decline(attempt_id: int, reason: str) -> None:
-    attempt = db.session.get_one(Attempt, attempt_id)
-    attempts.close(attempt, "declined")
-    service.note(db.session.get_one(Order, attempt.order_id), "declined", reason)
+    if attempts.close(attempt_id, "declined"):
+        attempt = db.session.get_one(Attempt, attempt_id)
+        service.note(db.session.get_one(Order, attempt.order_id), "declined", reason)
 
 
 def _set_outcome(stripe_id: str, was: str, becomes: str) -> None:

@@ -1,5 +1,6 @@
 """The till's addresses: HTTP in, HTTP out; what is decided is decided in the services."""
 
+from time import monotonic
 from typing import Any
 
 from flask import current_app, flash, jsonify, redirect, render_template, request, session, url_for
@@ -13,8 +14,10 @@ from shop.catalog import cart, shelf
 from shop.errors import ShopError, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
-from shop.payments import attempts, bp, checkout, gateway, service, settle
+from shop.payments import attempts, bp, checkout, gateway, service, settle, sweep
 from shop.payments.models import Order
+
+SWEEP_SECONDS = 60
 
 
 @bp.post("/payments/session")
@@ -106,6 +109,15 @@ def empty_paid_cart() -> None:
         cart.empty()
 
 
+@bp.before_app_request
+def sweep_now_and_then() -> None:
+    """Give up what nobody can pay any more before somebody reads that it is sold out."""
+    due = current_app.extensions.setdefault("next_sweep", monotonic() + SWEEP_SECONDS)
+    if request.endpoint in ("catalog.product", "catalog.index") and monotonic() > due:
+        current_app.extensions["next_sweep"] = monotonic() + SWEEP_SECONDS
+        sweep.sweep()
+
+
 def order_waiting() -> Order | None:
     """Return the visitor's newest order that waits for payment, for the cart page."""
     return service.waiting_order(cart.visitor())
@@ -119,7 +131,10 @@ def _submitted() -> dict[str, Any]:
     """Return the fields of the form, or of a JSON object."""
     if not request.is_json:
         return request.form.to_dict()
-    values = request.get_json(silent=True)
+    try:
+        values = request.get_json(silent=True)
+    except RecursionError:
+        return {}
     return values if isinstance(values, dict) else {}
 
 

@@ -33,9 +33,17 @@ def guard() -> None:
     allowed = sandbox().control_allowed
     if allowed and not allowed(request.environ):
         raise Forbidden("Only the shop's owner may see and move the sandbox's switches.")
-    if request.method == "POST" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.method == "POST" and not _is_own_form():
         raise Forbidden("Another site sent this form.")
     clock.tick(sandbox().store)
+
+
+def _is_own_form() -> bool:
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or origin == f"{request.scheme}://{request.host}"
 
 
 @bp.get("/")
