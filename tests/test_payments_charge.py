@@ -285,8 +285,8 @@ def test_an_empty_cart_and_an_unknown_order_are_refused(app: Flask) -> None:
 def test_the_card_page_loads_stripes_own_script_with_a_real_key(
     make_app: Callable[..., Flask],
 ) -> None:
-    from shop.payments import checkout
-    from shop.payments.checkout import Buyer as Wish
+    from shop.payments import ordering
+    from shop.payments.ordering import Buyer as Wish
 
     app = make_app(
         STRIPE_SECRET_KEY="sk_test_x", STRIPE_PUBLISHABLE_KEY="pk_test_x", SHOP_LEGACY_CHARGE="on"
@@ -294,7 +294,7 @@ def test_the_card_page_loads_stripes_own_script_with_a_real_key(
     with app.test_request_context():
         from shop.catalog import shelf
 
-        token = checkout.order_goods(shelf.choose([(1, 1)]), Wish("me", None, "en"))
+        token = ordering.order_goods(shelf.choose([(1, 1)]), Wish("me", None, "en"))
     page = Buyer(app).get(f"/payments/card?order={token}")
     assert 'src="https://js.stripe.com/v3/"' in page.text
     assert 'data-key="pk_test_x"' in page.text

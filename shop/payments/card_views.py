@@ -14,7 +14,7 @@ from shop.errors import ShopError, wants_json
 from shop.extensions import now
 from shop.i18n import current_language
 from shop.money import Money
-from shop.payments import bp, charge, checkout, service
+from shop.payments import bp, charge, checkout, ordering, service
 from shop.security import STRIPE_JS, content_security_policy
 from shop.throttle import allow, network
 
@@ -71,12 +71,12 @@ def charge_card() -> ResponseReturnValue:
     try:
         _throttle(f"visitor {cart.visitor()}", TRIES, token)
         _throttle(f"network {network(request.remote_addr)}", TRIES_PER_NETWORK, token)
-        token = token or checkout.order_goods(cart.choices(), _buyer())
+        token = token or ordering.order_goods(cart.choices(), _buyer())
         _throttle(f"order {token}", TRIES, token)
         charge.charge(token, request.form.get("stripeToken", ""), email or None)
     except charge.AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
-    except checkout.NothingToBuy:
+    except ordering.NothingToBuy:
         just_ordered = service.newest_ordered(cart.visitor(), now() - SECOND_CLICK)
         if just_ordered is None:
             raise
@@ -127,7 +127,7 @@ def _total(token: str) -> Money:
         return order.total
     choices = cart.choices()
     if not choices:
-        raise checkout.NothingToBuy
+        raise ordering.NothingToBuy
     return shelf.total(choices)
 
 
@@ -146,5 +146,5 @@ def _origin(address: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
-def _buyer() -> checkout.Buyer:
-    return checkout.Buyer(cart.visitor(), cart.cart_id(), current_language())
+def _buyer() -> ordering.Buyer:
+    return ordering.Buyer(cart.visitor(), cart.cart_id(), current_language())

@@ -3,8 +3,6 @@
 https://docs.stripe.com/payments/accept-a-payment?payment-ui=checkout
 """
 
-import hashlib
-import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,55 +13,19 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import select
 
 from shop.catalog import shelf
 from shop.catalog.shelf import Choice
 from shop.errors import ShopError
 from shop.extensions import db, end_read, now, write
-from shop.payments import attempts, gateway, service, settle, sweep, underway
+from shop.payments import attempts, gateway, ordering, service, settle, underway
 from shop.payments.facts import CheckoutSession
-from shop.payments.models import Attempt, Order, OrderLine
+from shop.payments.models import Attempt, Order
 from shop.security import external_url
 
 MOST_ORDERS = 3
 MOST_LOOKS = 5
 SECONDS_BETWEEN_LOOKS = 0.5
-MOST_AMOUNT = 99_999_999
-
-
-class BuyingOff(ShopError):
-    """The shop takes no payments."""
-
-    status = 503
-    code = "buying_off"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("Paying is switched off for now. Nothing was charged; please come back later.")
-        )
-
-
-class NothingToBuy(ShopError):
-    """The cart is empty."""
-
-    status = 422
-    code = "empty_cart"
-
-    def __init__(self) -> None:
-        super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
-
-
-class AmountTooLarge(ShopError):
-    """Stripe takes no payment of more than eight digits."""
-
-    status = 422
-    code = "amount_too_large"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("This is more than can be paid at once. Nothing was charged; please choose fewer.")
-        )
 
 
 class AmountTooSmall(ShopError):
@@ -82,15 +44,6 @@ class AmountTooSmall(ShopError):
 
 
 @dataclass(frozen=True)
-class Buyer:
-    """Who buys: the browser, the cart where it is the cart that is bought, and the language."""
-
-    visitor: str
-    cart_id: str | None
-    language: str
-
-
-@dataclass(frozen=True)
 class Started:
     """A payment that can be made: the order's token, the session's id, and where to pay."""
 
@@ -99,13 +52,13 @@ class Started:
     url: str
 
 
-def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
+def buy(choices: Sequence[Choice], buyer: ordering.Buyer) -> Started:
     """Order these choices and start the payment; the same again is the same order and session.
 
     Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
     """
     for _try in range(MOST_ORDERS):
-        token = order_goods(choices, buyer)
+        token = ordering.order_goods(choices, buyer)
         try:
             return _pay(token)
         except _Closed:  # the order of an earlier visit had ended; the wish has not
@@ -113,30 +66,12 @@ def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
     raise gateway.StripeUnreachable(order=token)
 
 
-def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
-    """Order these choices without starting a payment, and return the order's token.
-
-    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked.
-    """
-    _refuse_where_off()
-    if not choices:
-        raise NothingToBuy
-    wanted = [(choice.product.id, choice.quantity) for choice in choices]
-    if buyer.cart_id:
-        _replace_other_orders(buyer, _open_key(choices, buyer))
-    sweep.sweep()
-    token = write(lambda: _find_or_make_order(wanted, buyer))
-    if buyer.cart_id:
-        _replace_other_orders(buyer, _open_key(choices, buyer), before=token)
-    return token
-
-
-def pay_again(token: str, buyer: Buyer) -> Started:
+def pay_again(token: str, buyer: ordering.Buyer) -> Started:
     """Start or go on with the payment of an order; where it was given up, order the same anew.
 
     Raises what buy() raises, and OrderMissing.
     """
-    _refuse_where_off()
+    ordering.refuse_where_off()
     order = service.get_order(token)
     if order.mode != current_app.config["SHOP_MODE"]:
         raise service.OrderMissing
@@ -150,103 +85,11 @@ def pay_again(token: str, buyer: Buyer) -> Started:
     wanted = [(line.product_id, line.quantity) for line in order.lines]
     # Somebody else's link orders the same goods, but ends nobody else's payment.
     cart_id = order.cart_id if order.visitor == buyer.visitor else None
-    return buy(shelf.choose(wanted), Buyer(buyer.visitor, cart_id, buyer.language))
+    return buy(shelf.choose(wanted), ordering.Buyer(buyer.visitor, cart_id, buyer.language))
 
 
 class _Closed(Exception):
     """The order ended while its payment was to be started."""
-
-
-def _refuse_where_off() -> None:
-    mode = current_app.config["SHOP_MODE"]
-    if mode == "off":
-        raise BuyingOff
-    # A real shop that lost its key must never become a playground.
-    if mode == "sandbox" and db.session.scalar(
-        select(Order.id).where(Order.mode == "live").limit(1)
-    ):
-        raise BuyingOff
-
-
-def _open_key(choices: Sequence[Choice], buyer: Buyer) -> str:
-    """Return what is the same for the same wish of the same visitor: for a double click, say."""
-    lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
-    config = current_app.config
-    wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
-    secret = config["SECRET_KEY"].encode()
-    return hmac.new(secret, json.dumps(wish).encode(), hashlib.sha256).hexdigest()
-
-
-def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
-    choices = shelf.choose(wanted)
-    key = _open_key(choices, buyer)
-    order = db.session.scalar(select(Order).where(Order.open_key == key))
-    if order is not None:
-        return order.token
-    amount = sum(choice.amount.amount for choice in choices)
-    if amount > MOST_AMOUNT:
-        raise AmountTooLarge
-    service.release_other_modes()
-    order = Order(
-        mode=current_app.config["SHOP_MODE"],
-        currency=current_app.config["SHOP_CURRENCY"],
-        amount=amount,
-        visitor=buyer.visitor,
-        cart_id=buyer.cart_id,
-        open_key=key,
-        language=buyer.language,
-        lines=[
-            OrderLine(
-                product_id=choice.product.id,
-                name=choice.product.name,
-                quantity=choice.quantity,
-                unit_amount=choice.product.unit_amount,
-            )
-            for choice in choices
-        ],
-    )
-    db.session.add(order)
-    db.session.flush()
-    missing = service.hold_stock(order)
-    if missing is not None:
-        raise shelf.SoldOut(missing)
-    service.note(order, "ordered")
-    return order.token
-
-
-def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
-    """End the payments of what was in the cart before; where one was paid after all, say so.
-
-    With `before`, only of orders older than that one: of two tabs at once the later one stays.
-    """
-    others = select(Order.token).where(
-        Order.cart_id == buyer.cart_id,
-        Order.mode == current_app.config["SHOP_MODE"],
-        Order.state == "pending",
-        Order.open_key != key,
-    )
-    if before is not None:
-        others = others.where(Order.id < service.get_order(before).id)
-    for token in db.session.scalars(others).all():
-        _cancel_order(token)
-
-
-def _cancel_order(token: str) -> None:
-    """Give an order up, with whatever way to pay it is open."""
-    for _again in range(MOST_ORDERS):
-        underway.end_open_attempt(token)
-        if write(partial(_cancel_unless_open, token)):
-            return
-    raise gateway.StripeUnreachable(order=token)
-
-
-def _cancel_unless_open(token: str) -> bool:
-    order = service.claim(token)
-    if order is None:
-        return True
-    if attempts.open_of(order) is not None:  # another tab has begun to pay it
-        return False
-    return service.cancel(order, "replaced")
 
 
 @dataclass(frozen=True)

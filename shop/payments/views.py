@@ -14,7 +14,7 @@ from shop.catalog import cart, shelf
 from shop.errors import ShopError, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
-from shop.payments import attempts, bp, checkout, gateway, service, settle, sweep
+from shop.payments import attempts, bp, checkout, gateway, ordering, service, settle, sweep
 from shop.payments.models import Order
 
 SWEEP_SECONDS = 60
@@ -123,8 +123,8 @@ def order_waiting() -> Order | None:
     return service.waiting_order(cart.visitor())
 
 
-def _buyer(cart_id: str | None = None) -> checkout.Buyer:
-    return checkout.Buyer(cart.visitor(), cart_id, current_language())
+def _buyer(cart_id: str | None = None) -> ordering.Buyer:
+    return ordering.Buyer(cart.visitor(), cart_id, current_language())
 
 
 def _submitted() -> dict[str, Any]:

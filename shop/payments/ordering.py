@@ -1,0 +1,180 @@
+"""From a wish to an order: prices and goods from the shelf, nothing from the browser."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from flask import current_app
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from shop.catalog import shelf
+from shop.catalog.shelf import Choice
+from shop.errors import ShopError
+from shop.extensions import db, write
+from shop.payments import attempts, gateway, service, sweep, underway
+from shop.payments.models import Order, OrderLine
+
+MOST_TRIES = 3
+# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+MOST_AMOUNT = 99_999_999
+
+
+class BuyingOff(ShopError):
+    """The shop takes no payments."""
+
+    status = 503
+    code = "buying_off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("Paying is switched off for now. Nothing was charged; please come back later.")
+        )
+
+
+class NothingToBuy(ShopError):
+    """The cart is empty."""
+
+    status = 422
+    code = "empty_cart"
+
+    def __init__(self) -> None:
+        super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
+
+
+class AmountTooLarge(ShopError):
+    """Stripe takes no payment of more than eight digits."""
+
+    status = 422
+    code = "amount_too_large"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("This is more than can be paid at once. Nothing was charged; please choose fewer.")
+        )
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Who buys: the browser, the cart where it is the cart that is bought, and the language."""
+
+    visitor: str
+    cart_id: str | None
+    language: str
+
+
+def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Order these choices without starting a payment, and return the order's token.
+
+    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked.
+    """
+    refuse_where_off()
+    if not choices:
+        raise NothingToBuy
+    wanted = [(choice.product.id, choice.quantity) for choice in choices]
+    if buyer.cart_id:
+        _replace_other_orders(buyer, _open_key(choices, buyer))
+    sweep.sweep()
+    token = write(lambda: _find_or_make_order(wanted, buyer))
+    if buyer.cart_id:
+        _replace_other_orders(buyer, _open_key(choices, buyer), before=token)
+    return token
+
+
+def refuse_where_off() -> None:
+    mode = current_app.config["SHOP_MODE"]
+    if mode == "off":
+        raise BuyingOff
+    # A real shop that lost its key must never become a playground.
+    if mode == "sandbox" and db.session.scalar(
+        select(Order.id).where(Order.mode == "live").limit(1)
+    ):
+        raise BuyingOff
+
+
+def _open_key(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Return what is the same for the same wish of the same visitor: for a double click, say."""
+    lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
+    config = current_app.config
+    wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
+    secret = config["SECRET_KEY"].encode()
+    return hmac.new(secret, json.dumps(wish).encode(), hashlib.sha256).hexdigest()
+
+
+def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
+    choices = shelf.choose(wanted)
+    key = _open_key(choices, buyer)
+    order = db.session.scalar(select(Order).where(Order.open_key == key))
+    if order is not None:
+        return order.token
+    service.release_other_modes()
+    order = _new_order(choices, buyer, key)
+    db.session.add(order)
+    db.session.flush()
+    missing = service.hold_stock(order)
+    if missing is not None:
+        raise shelf.SoldOut(missing)
+    service.note(order, "ordered")
+    return order.token
+
+
+def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
+    amount = sum(choice.amount.amount for choice in choices)
+    if amount > MOST_AMOUNT:
+        raise AmountTooLarge
+    return Order(
+        mode=current_app.config["SHOP_MODE"],
+        currency=current_app.config["SHOP_CURRENCY"],
+        amount=amount,
+        visitor=buyer.visitor,
+        cart_id=buyer.cart_id,
+        open_key=key,
+        language=buyer.language,
+        lines=[
+            OrderLine(
+                product_id=choice.product.id,
+                name=choice.product.name,
+                quantity=choice.quantity,
+                unit_amount=choice.product.unit_amount,
+            )
+            for choice in choices
+        ],
+    )
+
+
+def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
+    """End the payments of what was in the cart before; where one was paid after all, say so.
+
+    With `before`, only of orders older than that one: of two tabs at once the later one stays.
+    """
+    others = select(Order.token).where(
+        Order.cart_id == buyer.cart_id,
+        Order.mode == current_app.config["SHOP_MODE"],
+        Order.state == "pending",
+        Order.open_key != key,
+    )
+    if before is not None:
+        others = others.where(Order.id < service.get_order(before).id)
+    for token in db.session.scalars(others).all():
+        _cancel_order(token)
+
+
+def _cancel_order(token: str) -> None:
+    """Give an order up, with whatever way to pay it is open."""
+    for _again in range(MOST_TRIES):
+        underway.end_open_attempt(token)
+        if write(partial(_cancel_unless_open, token)):
+            return
+    raise gateway.StripeUnreachable(order=token)
+
+
+def _cancel_unless_open(token: str) -> bool:
+    order = service.claim(token)
+    if order is None:
+        return True
+    if attempts.open_of(order) is not None:  # another tab has begun to pay it
+        return False
+    return service.cancel(order, "replaced")
