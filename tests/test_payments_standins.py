@@ -26,6 +26,7 @@ class Standin:
         self.sessions: dict[str, dict[str, Any]] = {}
         self.charges: list[dict[str, Any]] = []
         self.keys: dict[str, Response] = {}
+        self.lose_next_charge = False
         self._ids = count(1)
         sessions = "/v1/checkout/sessions"
         server.expect_request(sessions, method="POST").respond_with_handler(self._create)
@@ -35,6 +36,9 @@ class Standin:
         server.expect_request(
             re.compile(f"{sessions}/[^/]+/expire"), method="POST"
         ).respond_with_handler(self._expire)
+        server.expect_request("/v1/charges", method="GET").respond_with_handler(
+            lambda _request: _refusal(404, "invalid_request_error", "no such address")
+        )
         server.expect_request("/v1/charges", method="POST").respond_with_handler(self._charge)
 
     def pay(self, session_id: str) -> None:
@@ -74,6 +78,9 @@ class Standin:
         return _json(session)
 
     def _charge(self, request: Request) -> Response:
+        key = request.headers["Idempotency-Key"]
+        if key in self.keys:
+            return self.keys[key]
         form = dict(parse_qsl(request.get_data(as_text=True)))
         if "eclined" in form["source"]:
             return _refusal(402, "card_error", "declined", code="card_declined")
@@ -88,7 +95,9 @@ class Standin:
             "metadata": {"order": form["metadata[order]"]},
         }
         self.charges.append(charge)
-        return _json(charge)
+        self.keys[key] = _json(charge)
+        lost, self.lose_next_charge = self.lose_next_charge, False
+        return Response("", 500) if lost else self.keys[key]
 
 
 @pytest.fixture
@@ -150,6 +159,19 @@ def test_it_charges_and_is_declined(app: Flask, standin: Standin) -> None:
     good = {"stripeToken": "tok_visa", "order": order, "email": "aya@example.com"}
     assert buyer.submit("/payments/charge", good).status == 303
     assert buyer.see(order)["state"] == "paid"
+    assert len(standin.charges) == 1
+
+
+def test_a_lost_charge_is_learned_of_where_there_is_no_list_of_charges(
+    app: Flask, standin: Standin
+) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    standin.lose_next_charge = True
+    assert buyer.submit("/payments/charge", {"stripeToken": "tok_visa"}).status == 503
+    answer = buyer.submit("/payments/session", {})
+    assert answer.status == 303
+    assert buyer.see(answer.location.rpartition("/")[2])["state"] == "paid"
     assert len(standin.charges) == 1
 
 

@@ -211,8 +211,7 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
     except stripe.CardError as error:
         if not may_decline:
             raise StripeUnreachable from error
-        details = error.error
-        reason = (details.decline_code if details else None) or error.code or "generic_decline"
+        reason = (error.error and error.error.decline_code) or error.code or "generic_decline"
         raise CardDeclined(reason) from error
     except (
         stripe.InvalidRequestError,
@@ -226,15 +225,7 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
             error.user_message or "",
             is_about_request=isinstance(error, stripe.InvalidRequestError),
         ) from error
-    except (
-        stripe.StripeError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        OSError,
-    ) as error:
+    except (stripe.StripeError, *NONSENSE) as error:
         current_app.logger.warning("Stripe did not answer sensibly: %r", error)
         raise StripeUnreachable from error
 

@@ -132,8 +132,13 @@ def _await_charge(token: str, attempt_id: int) -> None:
     """Learn what became of a charge without asking for it again: the buyer wants another way."""
     try:
         settle.look_at(attempt_id)
-    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+    except gateway.StripeUnreachable as error:
         raise being_confirmed(token) from error
+    except gateway.StripeRefused as error:
+        if not error.is_about_request:
+            raise being_confirmed(token) from error
+        # A server that keeps no list of charges: what its key was charged with is all it can tell.
+        resume_charge(token)
     _raise_if_ordered(token)
     if db.session.get_one(Attempt, attempt_id).open_order_id is not None:
         raise being_confirmed(token)
