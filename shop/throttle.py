@@ -15,7 +15,6 @@ from shop.extensions import (
     UtcDateTime,
     changed_rows,
     db,
-    end_read,
     insert_once,
     now,
     write,
@@ -45,9 +44,7 @@ def allow(action: str, who: str, most: int, seconds: int) -> bool:
         changed_rows(mine.values(count=Throttle.count + 1))
         return db.session.scalar(select(Throttle.count).where(Throttle.id == key)) or 1
 
-    tries = write(unit)
-    end_read()
-    return tries <= most
+    return write(unit) <= most
 
 
 def network(address: str | None) -> str:

@@ -201,7 +201,6 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     if not service.move(order, "awaiting_payment"):
         return
     service.note(order, "awaiting_payment")
-    attempt.outcome = "open"
     order.email = order.email or facts.email
     if facts.slip is not None:
         attempt.url = facts.slip.url
