@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from shutil import copy
+from zlib import crc32
 
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
@@ -26,6 +27,8 @@ SERVERS = {
     "postgresql": os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1/postgres"),
     "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1/mysql"),
 }
+# Two checkouts on one machine do not disturb each other.
+CHECKOUT = f"{crc32(__file__.encode()):08x}"
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
 
 # The money and the board behave alike on all three.
@@ -46,7 +49,7 @@ def fresh(kind: str, folder: Path, filled: Path, worker: str) -> str | None:
         return None
     if not _answers(kind):
         missing(f"no {kind} server answers")
-    name = f"shop_test_{worker}"
+    name = f"shop_{CHECKOUT}_{worker}"
     _make(kind, name)
     url = make_url(SERVERS[kind]).set(database=name)
     _refill(kind, url.render_as_string(hide_password=False))
@@ -57,7 +60,7 @@ def empty(kind: str, worker: str) -> str:
     """Return the address of a server's database with nothing in it."""
     if not _answers(kind):
         missing(f"no {kind} server answers")
-    name = f"shop_empty_{worker}"
+    name = f"shop_{CHECKOUT}_empty_{worker}"
     _create(kind, name)
     return make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
 

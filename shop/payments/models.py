@@ -4,10 +4,18 @@ import secrets
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from shop.extensions import Base, Key, RowId, UtcDateTime, now
 from shop.money import Money
+
+# A refund in one of these states is money that the customer has or gets.
+REFUND_COUNTS = ("pending", "succeeded")
+
+
+def email_key(email: str) -> str:
+    """Return an address as it is searched for."""
+    return email.strip().lower()[:255]
 
 
 def new_token() -> str:
@@ -42,13 +50,22 @@ class Order(Base):
     holds_stock: Mapped[bool] = mapped_column(default=False)
     language: Mapped[str] = mapped_column(Key)
     email: Mapped[str | None] = mapped_column(Text)
+    # The address as it is searched for: lost links are mailed to who asks with it.
+    email_key: Mapped[str | None] = mapped_column(Key, index=True)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     paid: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    shipped: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
     ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
     attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.id")
+    disputes: Mapped[list["Dispute"]] = relationship(order_by="Dispute.id")
     timeline: Mapped[list["TimelineEntry"]] = relationship(order_by="TimelineEntry.id")
+
+    @validates("email")
+    def _keep_email_key(self, _name: str, email: str | None) -> str | None:
+        self.email_key = email_key(email) if email else None
+        return email
 
     @property
     def number(self) -> int:
@@ -62,10 +79,8 @@ class Order(Base):
 
     @property
     def refunded(self) -> Money:
-        """What went back to the customer, from the ledger."""
-        return Money(
-            sum(entry.amount for entry in self.ledger if entry.kind == "refund"), self.currency
-        )
+        """What went back to the customer, or is on its way, from the ledger."""
+        return Money(sum(entry.amount for entry in self.ledger if entry.is_refund), self.currency)
 
 
 class OrderLine(Base):
@@ -109,17 +124,51 @@ class Attempt(Base):
 
 
 class LedgerEntry(Base):
-    """Money that moved at Stripe: a payment or a refund, in minor units of its own currency."""
+    """Money that moved at Stripe: a payment or a refund, in minor units of its own currency.
+
+    A refund is written down before Stripe is asked for it: its state is `asked` until the answer,
+    then Stripe's (`pending`, `succeeded`, `failed`, `canceled`), or `refused`.
+    """
 
     __tablename__ = "ledger"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     kind: Mapped[str] = mapped_column(Key)
+    # None while it is not known whether Stripe has the refund.
+    stripe_id: Mapped[str | None] = mapped_column(Key, unique=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key, default="succeeded")
+    # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
+    key: Mapped[str | None] = mapped_column(Key, unique=True)
+    # The payment that a refund gives back.
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+    @property
+    def is_refund(self) -> bool:
+        """Whether this money went back to the customer, or is on its way."""
+        return self.kind == "refund" and self.state in REFUND_COUNTS
+
+
+class Dispute(Base):
+    """A payment that the cardholder's bank took back, for now or for good; `state` is Stripe's.
+
+    https://docs.stripe.com/api/disputes/object
+    """
+
+    __tablename__ = "disputes"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     stripe_id: Mapped[str] = mapped_column(Key, unique=True)
     amount: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(Key)
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    reason: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key)
+    opened: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    closed: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class StripeEvent(Base):

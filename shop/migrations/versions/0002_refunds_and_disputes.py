@@ -1,0 +1,65 @@
+"""Refunds in the ledger, disputes, the day of shipping, and an address to find orders by."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+KEY = sa.String(255).with_variant(sa.String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Add the columns and the table; what a killed run has added already stays."""
+    _add("orders", sa.Column("email_key", KEY, nullable=True))
+    _add("orders", sa.Column("shipped", sa.DateTime(), nullable=True))
+    op.create_index("ix_orders_email_key", "orders", ["email_key"], if_not_exists=True)
+    op.execute("UPDATE orders SET email_key = lower(email) WHERE email IS NOT NULL")
+    _widen_ledger()
+    op.create_table(
+        "disputes",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("order_id", ID, nullable=False),
+        sa.Column("stripe_id", KEY, nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("currency", KEY, nullable=False),
+        sa.Column("reason", KEY, nullable=False),
+        sa.Column("state", KEY, nullable=False),
+        sa.Column("opened", sa.DateTime(), nullable=False),
+        sa.Column("closed", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_disputes_order_id_orders"),
+        sa.PrimaryKeyConstraint("id", name="pk_disputes"),
+        sa.UniqueConstraint("stripe_id", name="uq_disputes_stripe_id"),
+        if_not_exists=True,
+    )
+    op.create_index("ix_disputes_order_id", "disputes", ["order_id"], if_not_exists=True)
+
+
+def _widen_ledger() -> None:
+    _add("ledger", sa.Column("state", KEY, nullable=False, server_default="succeeded"))
+    _add("ledger", sa.Column("key", KEY, nullable=True))
+    _add("ledger", sa.Column("payment_id", ID, nullable=True))
+    there = {found["name"] for found in _inspect().get_unique_constraints("ledger")}
+    there |= {found["name"] for found in _inspect().get_foreign_keys("ledger")}
+    with op.batch_alter_table("ledger") as ledger:
+        ledger.alter_column("stripe_id", existing_type=KEY, nullable=True)
+        ledger.alter_column("state", existing_type=KEY, nullable=False, server_default=None)
+        if "uq_ledger_key" not in there:
+            ledger.create_unique_constraint("uq_ledger_key", ["key"])
+        if "fk_ledger_payment_id_ledger" not in there:
+            ledger.create_foreign_key(
+                "fk_ledger_payment_id_ledger", "ledger", ["payment_id"], ["id"]
+            )
+    op.create_index("ix_ledger_created", "ledger", ["created"], if_not_exists=True)
+
+
+def _add(table: str, column: sa.Column) -> None:  # type: ignore[type-arg]
+    if column.name not in {found["name"] for found in _inspect().get_columns(table)}:
+        op.add_column(table, column)
+
+
+def _inspect() -> sa.Inspector:
+    return sa.inspect(op.get_bind())
