@@ -80,10 +80,56 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     report = run(dry_run, progress)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        for row in report.mismatches:
+            click.echo(f"{row.order}: {row.kind}, {row.ours} here, {row.stripe} at Stripe")
+        click.echo(f"{report.checked} asked about, {report.settled} settled.")
+    if report.unanswered:
+        raise click.ClickException(
+            "We cannot reach the payment service just now. What it did not answer stays as it is; "
+            "run this again in a few minutes."
+        )
+
+
+@shop.command()
+@click.argument("number", type=int)
+@click.option("--amount", type=int, help="How much, in minor units; all that is left if not given.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def refund(number: int, amount: int | None, yes: bool) -> None:
+    """Give the money of an order back, all or a part of it."""
+    from shop.payments import refunds, service
+
+    order = service.find_by_number(number)
+    what = _amount(amount, order.currency) if amount is not None else "all that is left"
+    _confirm(f"Refund {what} of order {number} ({_amount(order.amount, order.currency)})?", yes)
+    _say_refunded(refunds.refund(number, amount), number)
+
+
+@shop.command()
+@click.argument("number", type=int)
+@click.argument("outcome", type=click.Choice(("paid", "refunded")))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def decide(number: int, outcome: str, yes: bool) -> None:
+    """Decide about an order that needs review: take its money as paid, or give it back."""
+    from shop.payments import decisions
+
+    if outcome == "paid":
+        _confirm(f"Take the money of order {number} as its payment, and send the goods?", yes)
+        decisions.take_as_paid(number)
+        click.echo(f"Order {number} is paid.")
         return
-    for row in report.mismatches:
-        click.echo(f"{row.order}: {row.ours} here, {row.stripe} at Stripe")
-    click.echo(f"{report.checked} asked about, {report.settled} settled.")
+    _confirm(f"Refund all the money of order {number}?", yes)
+    _say_refunded(decisions.give_back(number), number)
+
+
+@shop.command()
+@click.argument("number", type=int)
+def ship(number: int) -> None:
+    """Write down that an order is on its way, and tell the customer."""
+    from shop.payments import decisions
+
+    decisions.ship(number)
+    click.echo(f"Order {number} is shipped.")
 
 
 @mail.command("send")
@@ -106,6 +152,23 @@ def mail_list(as_json: bool) -> None:
         return
     for row in mails:
         click.echo(f"{row['state']:<8} {row['kind']:<20} {row['to']}  {row['error']}")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if not yes:
+        click.confirm(question, abort=True)
+
+
+def _say_refunded(amounts: list[Any], number: int) -> None:
+    for money in amounts:
+        amount = money.format(current_app.config["SHOP_LOCALE"])
+        click.echo(f"{amount} of order {number} goes back to the customer.")
+
+
+def _amount(amount: int, currency: str) -> str:
+    from shop.money import Money
+
+    return Money(amount, currency).format(current_app.config["SHOP_LOCALE"])
 
 
 def _order_json(order: Any) -> dict[str, Any]:

@@ -72,6 +72,23 @@ def customer_awaiting(order_id: int, to: str, language: str, order: dict[str, An
     _queue(order_id, "customer_awaiting", to, language, order)
 
 
+def customer_received(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+    """Tell the customer that their money is here, and that a person looks at it."""
+    _queue(order_id, "customer_received", to, language, order)
+
+
+def customer_refunded(
+    order_id: int, to: str, language: str, order: dict[str, Any], number: int
+) -> None:
+    """Tell the customer that money (`refund`) goes back; `number`: of the order's refunds."""
+    _queue(order_id, _nth("customer_refunded", number), to, language, order)
+
+
+def customer_shipped(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+    """Tell the customer that the goods are on their way."""
+    _queue(order_id, "customer_shipped", to, language, order)
+
+
 def staff_new_order(order_id: int, order: dict[str, Any]) -> None:
     """Tell the shop that an order was paid."""
     _queue_for_staff(order_id, "staff_new_order", order)
@@ -82,9 +99,24 @@ def staff_needs_review(order_id: int, order: dict[str, Any]) -> None:
     _queue_for_staff(order_id, "staff_needs_review", order)
 
 
-def staff_paid_twice(order_id: int, order: dict[str, Any]) -> None:
-    """Tell the shop that an order was paid a second time."""
-    _queue_for_staff(order_id, "staff_paid_twice", order)
+def staff_paid_twice(order_id: int, order: dict[str, Any], number: int) -> None:
+    """Tell the shop that an order was paid once more, the `number`th time too many."""
+    _queue_for_staff(order_id, _nth("staff_paid_twice", number), order)
+
+
+def staff_refund_failed(order_id: int, order: dict[str, Any], number: int) -> None:
+    """Tell the shop that a refund came back: the customer does not have the money."""
+    _queue_for_staff(order_id, _nth("staff_refund_failed", number), order)
+
+
+def staff_dispute(order_id: int, order: dict[str, Any], number: int) -> None:
+    """Tell the shop that the cardholder's bank takes a payment back, and what to do now."""
+    _queue_for_staff(order_id, _nth("staff_dispute", number), order)
+
+
+def staff_dispute_closed(order_id: int, order: dict[str, Any], number: int) -> None:
+    """Tell the shop how a dispute ended (`outcome`: won or lost)."""
+    _queue_for_staff(order_id, _nth("staff_dispute_closed", number), order)
 
 
 def init_mail(app: Flask) -> None:
@@ -139,6 +171,11 @@ def _queue(order_id: int, kind: str, to: str, language: str, context: dict[str, 
         error="",
         created=now(),
     )
+
+
+def _nth(kind: str, number: int) -> str:
+    """Return the kind of a message that an order may need more than once."""
+    return kind if number == 1 else f"{kind}-{number}"
 
 
 def _queue_for_staff(order_id: int, kind: str, context: dict[str, Any]) -> None:
@@ -205,12 +242,13 @@ def _values_after_failure(attempts: int, reason: str) -> dict[str, Any]:
 def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
     context = json.loads(mail.context)
+    template = mail.kind.partition("-")[0]
     message = EmailMessage()
     with force_locale(mail.language):
         names = {"order": context, "language": mail.language}
-        subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
-        message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
-        message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
+        subject = render_template(f"mail/{template}.subject.txt", **names)
+        message.set_content(render_template(f"mail/{template}.txt", **names))
+        message.add_alternative(render_template(f"mail/{template}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
     message["From"] = current_app.config["SHOP_MAIL_FROM"]
     message["To"] = Address(addr_spec=mail.recipient)  # one only: a list would reach strangers

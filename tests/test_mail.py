@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -481,19 +482,48 @@ def test_a_receipt_names_goods_amount_and_link_as_text_and_html(
     assert "<日本>" not in html
 
 
+TEMPLATES = Path(mail.__file__).parent / "templates/mail"
+ALL_KINDS = sorted(
+    path.name.partition(".")[0]
+    for path in TEMPLATES.glob("*.subject.txt")
+    if not path.name.startswith("customer_links")
+)
+
+
+def queue_everything(order_id: int, language: str, letter: dict[str, Any]) -> None:
+    letter = letter | {"slip": "https://pay.example/1", "until": "2026-11-25T14:59:59+00:00"}
+    letter |= {"refund": 500, "disputed": 4000, "reason": "fraudulent", "outcome": "lost"}
+    for to_customer in (
+        mail.customer_received,
+        mail.customer_awaiting,
+        mail.customer_paid,
+        mail.customer_shipped,
+        partial(mail.customer_refunded, number=1),
+    ):
+        to_customer(order_id, AYA, language, letter)
+    for to_staff in (
+        mail.staff_new_order,
+        mail.staff_needs_review,
+        partial(mail.staff_paid_twice, number=1),
+        partial(mail.staff_refund_failed, number=1),
+        partial(mail.staff_dispute, number=1),
+        partial(mail.staff_dispute_closed, number=1),
+    ):
+        to_staff(order_id, letter)
+
+
 def test_every_message_can_be_written_in_both_languages(
     outbox: Outbox, office: PostOffice, make_app: Callable[..., Flask]
 ) -> None:
-    functions = (mail.staff_new_order, mail.staff_needs_review, mail.staff_paid_twice)
     for locale in ("en", "ja"):
         app = make_app(MAIL_URL=office.url, SHOP_OWNER_EMAIL=OWNER, SHOP_LOCALE=locale)
         own = outbox_of(app)
-        own.queue(language=locale)
         with app.app_context():
-            for function in functions:
-                write(partial(function, own.order_id, own.letter))
-        assert own.send() == 4
-    english, japanese = office.received[:4], office.received[4:]
+            write(partial(queue_everything, own.order_id, locale, own.letter))
+        assert own.send(20) == len(ALL_KINDS)
+        assert sorted(row["kind"] for row in own.rows[-len(ALL_KINDS) :]) == ALL_KINDS
+    half = len(ALL_KINDS)
+    english, japanese = office.received[:half], office.received[half:]
     for message in japanese:
         text, html = parts(message)
         assert '<html lang="ja">' in html

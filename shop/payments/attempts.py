@@ -13,6 +13,8 @@ from shop.payments.models import Attempt, Order
 
 # Stripe's least is 30 minutes; the rest is for two clocks that differ.
 SESSION_LIFETIME = timedelta(minutes=35)
+# Stripe keeps what it answered under a key for 24 hours at least.
+KEY_LIFETIME = timedelta(hours=23)
 
 
 def find(kind: str, stripe_id: str, key: str = "", reference: str = "") -> Attempt | None:

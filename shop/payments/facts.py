@@ -1,12 +1,10 @@
-"""What Stripe says, as plain frozen values; what is not as documented raises ValueError."""
+"""What Stripe says, as plain frozen values. `answers` reads them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-MOST_ID = 255
-MOST_ADDRESS = 5000
+# https://docs.stripe.com/api/disputes/object#dispute_object-status
+DISPUTE_CLOSED = ("won", "lost", "warning_closed", "prevented")
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Slip:
 
 @dataclass(frozen=True)
 class CheckoutSession:
-    """A Checkout Session. `amount` is in minor units.
+    """A Checkout Session. `amount` is in minor units; `attempt` is the key it was asked for with.
 
     https://docs.stripe.com/api/checkout/sessions/object
     """
@@ -31,6 +29,7 @@ class CheckoutSession:
     amount: int | None
     currency: str | None
     reference: str | None
+    attempt: str | None
     livemode: bool
     payment_intent: str | None
     intent_status: str | None
@@ -93,99 +92,53 @@ Facts = CheckoutSession | Charge
 
 
 @dataclass(frozen=True)
+class Refund:
+    """Money that goes back. `key` is that of the ledger where it was asked for here.
+
+    https://docs.stripe.com/api/refunds/object
+    """
+
+    id: str
+    state: str
+    amount: int
+    currency: str
+    key: str | None
+    payment: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """A payment that the cardholder's bank takes back. `amount` is in minor units.
+
+    https://docs.stripe.com/api/disputes/object
+    """
+
+    id: str
+    state: str
+    amount: int
+    currency: str
+    reason: str
+    payment: tuple[str, ...]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in DISPUTE_CLOSED
+
+
+@dataclass(frozen=True)
 class Event:
     """A verified event: a hint that something happened to `object_id`, to be asked for again.
 
+    What else it says of its object is empty where it does not say it.
     https://docs.stripe.com/api/events/object
     """
 
     id: str
     type: str
     object_id: str
-    reference: str
-    attempt: str
-
-
-def read_session(answer: Any) -> CheckoutSession:
-    """Return the SDK's session as a plain value."""
-    data = answer.to_dict(for_json=True)
-    url = _text_or_none(data, "url", MOST_ADDRESS)
-    if url is not None and not url.startswith(("https://", "http://")):
-        raise ValueError("the session's address is no web address")
-    intent = data.get("payment_intent")
-    if not isinstance(intent, dict):
-        intent = {"id": intent}
-    paid = data["payment_status"] == "paid"
-    return CheckoutSession(
-        id=_text(data, "id"),
-        status=_text_or_none(data, "status") or ("complete" if paid else "open"),
-        payment_status=_text(data, "payment_status"),
-        url=url,
-        amount=_whole_or_none(data, "amount_total"),
-        currency=_text_or_none(data, "currency"),
-        reference=_text_or_none(data, "client_reference_id"),
-        livemode=data["livemode"] is True,
-        payment_intent=_text_or_none(intent, "id"),
-        intent_status=_text_or_none(intent, "status"),
-        email=_text_or_none(data.get("customer_details") or {}, "email"),
-        slip=_read_slip(intent.get("next_action")),
-    )
-
-
-def read_charge(answer: Any) -> Charge:
-    """Return the SDK's charge as a plain value."""
-    data = answer.to_dict(for_json=True)
-    return Charge(
-        id=_text(data, "id"),
-        is_paid=data["paid"] is True and data["status"] == "succeeded",
-        is_over=data["status"] == "failed",
-        amount=_whole_or_none(data, "amount"),
-        currency=_text_or_none(data, "currency"),
-        reference=_text_or_none(data.get("metadata") or {}, "order"),
-        attempt=_text_or_none(data.get("metadata") or {}, "attempt"),
-        livemode=data["livemode"] is True,
-        email=_text_or_none(data, "receipt_email"),
-    )
-
-
-def read_event(answer: Any) -> Event:
-    """Return the SDK's event as a plain value."""
-    data = answer.to_dict(for_json=True)
-    subject = data["data"]["object"]
-    metadata = subject.get("metadata") or {}
-    return Event(
-        id=_text(data, "id"),
-        type=_text(data, "type"),
-        object_id=_text_or_none(subject, "id") or "",
-        reference=_text_or_none(subject, "client_reference_id") or "",
-        attempt=_text_or_none(metadata, "attempt") or "",
-    )
-
-
-def _read_slip(action: Any) -> Slip | None:
-    """Return the konbini slip; https://docs.stripe.com/payments/konbini/accept-a-payment."""
-    details = (action or {}).get("konbini_display_details")
-    if not details:
-        return None
-    expires = _whole_or_none(details, "expires_at")
-    url = _text_or_none(details, "hosted_voucher_url", MOST_ADDRESS)
-    safe = url is not None and url.startswith(("https://", "http://"))
-    return Slip(url if safe else None, datetime.fromtimestamp(expires, UTC) if expires else None)
-
-
-def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
-    value = data[name]
-    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
-        raise ValueError(f"{name} is no text")
-    return value
-
-
-def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
-    return None if data.get(name) is None else _text(data, name, most)
-
-
-def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
-    value = data.get(name)
-    if value is not None and (type(value) is not int or abs(value) >= 2**63):
-        raise ValueError(f"{name} is no whole number")
-    return value
+    reference: str = ""
+    attempt: str = ""
+    order: str = ""
+    payment_intent: str = ""
+    charge: str = ""

@@ -5,89 +5,40 @@ never cause one.
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from itertools import islice
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import current_app, g, has_request_context
-from flask_babel import gettext as _
+from flask import current_app
 
-from shop.errors import ShopError
 from shop.extensions import db
-from shop.payments.facts import (
-    Charge,
-    CheckoutSession,
-    Event,
+from shop.payments import hurry
+from shop.payments.answers import (
     read_charge,
+    read_dispute,
     read_event,
+    read_order,
+    read_refund,
     read_session,
 )
+from shop.payments.facts import Charge, CheckoutSession, Dispute, Event, Refund
+from shop.payments.refusals import BadSignature as BadSignature
+from shop.payments.refusals import CardDeclined as CardDeclined
+from shop.payments.refusals import StripeRefused as StripeRefused
+from shop.payments.refusals import StripeUnreachable as StripeUnreachable
 
 if TYPE_CHECKING:
     import stripe
 
 T = TypeVar("T")
-CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 10.0
-# All calls of one request together: a visitor waits 15 seconds at most.
-REQUEST_SECONDS = 13.0
-LEAST_SECONDS = 2.0
-MOST_CHARGES = 1000
+PAGE_SIZE = 100
+MOST_LISTED = 2000
 # What reading an answer that is not as documented ends in.
 NONSENSE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 SIGNATURE_TOLERANCE_SECONDS = 300
-
-
-class StripeUnreachable(ShopError):
-    """Stripe did not answer, or not sensibly: what was asked may or may not have happened."""
-
-    status = 503
-    code = "stripe_unreachable"
-
-    def __init__(self, message: str = "", *, order: str | None = None) -> None:
-        super().__init__(
-            message
-            or _(
-                "We cannot reach the payment service just now. Nothing was charged; please try "
-                "again in a minute."
-            ),
-            order=order,
-        )
-
-
-class StripeRefused(Exception):
-    """Stripe said no to a call. `code` is Stripe's own.
-
-    `is_about_request`: it looked at what was asked, so nothing of it was done. Otherwise (a key
-    that is not valid, say) nobody knows what became of an earlier call with the same key.
-    """
-
-    def __init__(self, code: str, message: str, *, is_about_request: bool) -> None:
-        super().__init__(message)
-        self.code = code
-        self.is_about_request = is_about_request
-
-
-class CardDeclined(Exception):
-    """The bank or Stripe turned the card down. `reason` is Stripe's decline code, or its code.
-
-    https://docs.stripe.com/declines/codes
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class BadSignature(ShopError):
-    """What came to the webhook is not a fresh message signed by Stripe."""
-
-    code = "bad_signature"
 
 
 def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
@@ -114,12 +65,8 @@ def retrieve_session(session_id: str) -> CheckoutSession:
     """Return the session as Stripe has it now; raises StripeRefused and StripeUnreachable."""
 
     def call(client: "stripe.StripeClient") -> CheckoutSession:
-        session = read_session(
-            client.v1.checkout.sessions.retrieve(session_id, {"expand": ["payment_intent"]})
-        )
-        if session.id != session_id:
-            raise ValueError("another session than the one asked for")
-        return session
+        found = client.v1.checkout.sessions.retrieve(session_id, {"expand": ["payment_intent"]})
+        return _same(read_session(found), session_id)
 
     return _ask(call)
 
@@ -148,28 +95,69 @@ def create_charge(params: Mapping[str, Any], key: str) -> Charge:
 
 def retrieve_charge(charge_id: str) -> Charge:
     """Return the charge as Stripe has it now; raises StripeRefused and StripeUnreachable."""
+    return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
-    def call(client: "stripe.StripeClient") -> Charge:
-        charge = read_charge(client.v1.charges.retrieve(charge_id))
-        if charge.id != charge_id:
-            raise ValueError("another charge than the one asked for")
-        return charge
+
+def list_charges(since: datetime) -> list[Charge]:
+    """Return the charges made since then, newest first; raises StripeRefused, StripeUnreachable."""
+    return _list(lambda client: client.v1.charges.list(_since(since)), read_charge)
+
+
+def list_sessions(since: datetime) -> list[CheckoutSession]:
+    """Return the completed sessions made since then; raises StripeRefused, StripeUnreachable."""
+    wanted = _since(since) | {"status": "complete"}
+    return _list(lambda client: client.v1.checkout.sessions.list(wanted), read_session)
+
+
+def create_refund(params: Mapping[str, Any], key: str) -> Refund:
+    """Give money back under this idempotency key, or get the refund of it again.
+
+    Raises StripeRefused (nothing was given back) or StripeUnreachable (perhaps it was).
+    https://docs.stripe.com/api/refunds/create
+    """
+
+    def call(client: "stripe.StripeClient") -> Refund:
+        refund = read_refund(
+            client.v1.refunds.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
+        )
+        if refund.amount != params["amount"]:
+            raise ValueError("the refund of another amount")
+        return refund
 
     return _ask(call)
 
 
-def find_charge(key: str, since: datetime) -> Charge | None:
-    """Return the charge that was made under an attempt's key, looked for among those since then.
+def retrieve_refund(refund_id: str) -> Refund:
+    """Return the refund as Stripe has it now; raises StripeRefused and StripeUnreachable."""
+    return _ask(lambda client: _same(read_refund(client.v1.refunds.retrieve(refund_id)), refund_id))
+
+
+def list_refunds(of: Mapping[str, Any]) -> list[Refund]:
+    """Return the refunds of a payment (`payment_intent` or `charge`), or `created` since when.
+
+    Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/refunds/list
+    """
+    return _list(lambda client: client.v1.refunds.list({**of, "limit": PAGE_SIZE}), read_refund)  # type: ignore[arg-type]
+
+
+def retrieve_dispute(dispute_id: str) -> Dispute:
+    """Return the dispute as Stripe has it now; raises StripeRefused and StripeUnreachable."""
+    return _ask(
+        lambda client: _same(read_dispute(client.v1.disputes.retrieve(dispute_id)), dispute_id)
+    )
+
+
+def list_disputes(of: Mapping[str, Any]) -> list[Dispute]:
+    """Return the disputes of a payment, or `created` since when, as list_refunds() does."""
+    return _list(lambda client: client.v1.disputes.list({**of, "limit": PAGE_SIZE}), read_dispute)  # type: ignore[arg-type]
+
+
+def find_order(payment_intent: str) -> str | None:
+    """Return the uid of the order that a payment intent was made for, None for somebody else's.
 
     Raises StripeRefused and StripeUnreachable.
     """
-
-    def call(client: "stripe.StripeClient") -> Charge | None:
-        page = client.v1.charges.list({"created": {"gte": int(since.timestamp())}, "limit": 100})
-        charges = (read_charge(charge) for charge in islice(page.auto_paging_iter(), MOST_CHARGES))
-        return next((charge for charge in charges if charge.attempt == key), None)
-
-    return _ask(call)
+    return _ask(lambda client: read_order(client.v1.payment_intents.retrieve(payment_intent)))
 
 
 def verify_event(body: bytes, signature: str | None) -> Event:
@@ -199,6 +187,31 @@ def verify_event(body: bytes, signature: str | None) -> Event:
         RecursionError,
     ) as error:
         raise BadSignature("This is no message from Stripe.") from error
+
+
+def _list(
+    call: Callable[["stripe.StripeClient"], Any], read: Callable[[Any], T], most: int = MOST_LISTED
+) -> list[T]:
+    """Return the newest `most` things of a list, page by page."""
+
+    def run(client: "stripe.StripeClient") -> list[T]:
+        page = call(client)
+        # Another server's list of one page need not say that there is no second.
+        several = getattr(page, "has_more", False)
+        things = page.auto_paging_iter() if several else page.data
+        return [read(thing) for thing in islice(things, most)]
+
+    return _ask(run)
+
+
+def _since(moment: datetime) -> Any:
+    return {"created": {"gte": int(moment.timestamp())}, "limit": PAGE_SIZE}
+
+
+def _same(found: T, wanted: str) -> T:
+    if found.id != wanted:  # type: ignore[attr-defined]
+        raise ValueError("another object than the one asked for")
+    return found
 
 
 def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = False) -> T:
@@ -242,7 +255,7 @@ def _client() -> "stripe.StripeClient":
     if "stripe_wsgi" in current_app.extensions:
         http = _in_process_client(current_app.extensions["stripe_wsgi"])
         return stripe.StripeClient("sk_test_sandbox", http_client=http, max_network_retries=0)
-    http = stripe.RequestsClient(timeout=_time_left(), session=_hurried_session())
+    http = stripe.RequestsClient(timeout=hurry.time_left(), session=hurry.hurried_session())
     base = config["STRIPE_API_BASE"]
     return stripe.StripeClient(
         config["STRIPE_SECRET_KEY"] or "sk_test_none",
@@ -250,43 +263,6 @@ def _client() -> "stripe.StripeClient":
         http_client=http,
         max_network_retries=0,
     )
-
-
-def _time_left() -> tuple[float, float]:
-    """Return the time-outs for connecting and answering, within what this request has left."""
-    if not has_request_context():
-        return CONNECT_SECONDS, ANSWER_SECONDS
-    deadline = g.setdefault("stripe_deadline", time.monotonic() + REQUEST_SECONDS)
-    left = deadline - time.monotonic()
-    if left < LEAST_SECONDS:
-        # Better not asked at all than asked and not listened to.
-        raise StripeUnreachable
-    connect = min(CONNECT_SECONDS, left / 2)
-    return connect, min(ANSWER_SECONDS, left - connect)
-
-
-def _hurried_session() -> Any:
-    """Return a session of requests whose answers must be complete in time, not only begun.
-
-    Its own time-out is for each piece of an answer: one byte a second would never end.
-    """
-    import requests
-
-    class HurriedSession(requests.Session):
-        def request(self, *args: Any, **options: Any) -> Any:
-            until = time.monotonic() + ANSWER_SECONDS
-            response = super().request(*args, **options | {"stream": True})
-            content = bytearray()
-            while piece := response.raw.read1(decode_content=True):
-                content += piece
-                if time.monotonic() > until:
-                    response.close()
-                    raise requests.exceptions.ReadTimeout("the answer did not end")
-            return SimpleNamespace(
-                content=bytes(content), status_code=response.status_code, headers=response.headers
-            )
-
-    return HurriedSession()
 
 
 def _in_process_client(call_wsgi: Callable[..., Any]) -> "stripe.HTTPClient":

@@ -142,6 +142,8 @@ class LedgerEntry(Base):
     state: Mapped[str] = mapped_column(Key, default="succeeded")
     # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
     key: Mapped[str | None] = mapped_column(Key, unique=True)
+    # Whether who asked for a refund here heard what became of it.
+    told: Mapped[bool] = mapped_column(default=True)
     # The payment that a refund gives back.
     payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
@@ -150,6 +152,11 @@ class LedgerEntry(Base):
     def is_refund(self) -> bool:
         """Whether this money went back to the customer, or is on its way."""
         return self.kind == "refund" and self.state in REFUND_COUNTS
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether Stripe was asked for this refund, and nobody knows the answer yet."""
+        return self.kind == "refund" and self.state == "asked"
 
 
 class Dispute(Base):

@@ -1,58 +1,83 @@
-"""Putting right what events should have told: open attempts are asked for at Stripe."""
+"""Putting right what events should have told: what is open here is asked for at Stripe, one by one.
+
+Then both books are laid side by side (`books`).
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from flask import current_app
 from sqlalchemy import select
 
+from shop.errors import ShopError
 from shop.extensions import db, end_read
-from shop.payments import gateway, service, settle, sweep
-from shop.payments.models import Attempt, Order
+from shop.payments import books, gateway, refunds, service, settle, sweep, underway
+from shop.payments.models import Attempt, LedgerEntry, Order
+from shop.payments.report import Report
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """An order (its token) whose state here is not what Stripe's answer makes of it."""
+def reconcile(
+    dry_run: bool,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    most: int | None = None,
+) -> Report:
+    """Ask Stripe about the open attempts and refunds of this mode, then about all that is recent.
 
-    order: str
-    kind: str
-    ours: str
-    stripe: str
-
-
-@dataclass
-class Report:
-    """How many attempts were asked about, how many changed their order, and what differed."""
-
-    checked: int = 0
-    settled: int = 0
-    mismatches: list[Mismatch] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as outside programs read it."""
-        return asdict(self)
-
-
-def reconcile(dry_run: bool, progress: Callable[[int, int], None]) -> Report:
-    """Ask Stripe about every open attempt of this mode; unless `dry_run`, do what follows.
-
-    Raises StripeUnreachable; what was done until then is done.
+    Unless `dry_run`, what follows is done. With `most`, only so many attempts, those not asked
+    about for longest. What Stripe does not answer is counted and left for the next time.
     """
     report = Report()
+    ids = _open_attempts(most)
+    for done, attempt_id in enumerate(ids):
+        progress(done, len(ids))
+        if not report.is_cut_short:
+            _ask(report, lambda attempt_id=attempt_id: _look_at(attempt_id, dry_run, report))  # type: ignore[misc]
+    progress(len(ids), len(ids))
     if not dry_run:
         sweep.sweep()
+        for order_id in _orders_with_asked_refunds():
+            _ask(report, lambda order_id=order_id: _resume_refunds(order_id, report))  # type: ignore[misc]
+    for compare in books.COMPARISONS:
+        if not report.is_cut_short:
+            _ask(report, lambda compare=compare: compare(report, dry_run))  # type: ignore[misc]
+    return report
+
+
+def _ask(report: Report, question: Callable[[], None]) -> None:
+    try:
+        question()
+    except gateway.StripeUnreachable as error:
+        report.unanswered += 1
+        current_app.logger.warning("left for the next time: %r", error.__cause__ or error)
+
+
+def _open_attempts(most: int | None) -> Sequence[int]:
     mine = select(Attempt.id).join(Order, Attempt.order_id == Order.id)
     still_open = mine.where(
         Attempt.open_order_id.is_not(None), Order.mode == current_app.config["SHOP_MODE"]
     )
-    ids: Sequence[int] = db.session.scalars(still_open.order_by(Attempt.id)).all()
-    for done, attempt_id in enumerate(ids):
-        progress(done, len(ids))
-        _look_at(attempt_id, dry_run, report)
-    progress(len(ids), len(ids))
-    return report
+    longest_ago = (Attempt.checked.is_not(None), Attempt.checked, Attempt.id)
+    found = db.session.scalars(still_open.order_by(*longest_ago).limit(most)).all()
+    end_read()
+    return found
+
+
+def _orders_with_asked_refunds() -> Sequence[int]:
+    mine = select(LedgerEntry.order_id).join(Order, LedgerEntry.order_id == Order.id).distinct()
+    asked = mine.where(LedgerEntry.kind == "refund", LedgerEntry.state == "asked")
+    found = db.session.scalars(asked.where(Order.mode == current_app.config["SHOP_MODE"])).all()
+    end_read()
+    return found
+
+
+def _resume_refunds(order_id: int, report: Report) -> None:
+    try:
+        refunds.resume(order_id)
+    except ShopError as error:
+        if isinstance(error, gateway.StripeUnreachable):
+            raise
+        current_app.logger.warning("order %s: %s", order_id, error)
+    else:
+        report.settled += 1
 
 
 def _look_at(attempt_id: int, dry_run: bool, report: Report) -> None:
@@ -62,17 +87,25 @@ def _look_at(attempt_id: int, dry_run: bool, report: Report) -> None:
     end_read()
     report.checked += 1
     try:
-        if not dry_run:
-            settle.look_at(attempt_id)
-            theirs = service.get_order(token).state
-        elif stripe_id is not None:
-            facts = settle.ask(kind, stripe_id)
+        if dry_run and stripe_id is None:
+            return
+        if dry_run:
+            facts = settle.ask(kind, str(stripe_id))
             theirs = settle.expected(service.get_order(token), facts)
         else:
-            return
+            _heal(attempt_id, is_lost=kind == "checkout" and stripe_id is None)
+            theirs = service.get_order(token).state
     except gateway.StripeRefused as error:
-        report.mismatches.append(Mismatch(token, "unknown_at_stripe", ours, error.code))
+        report.add(service.get_order(token), "unknown_at_stripe", ours, error.code)
         return
     if theirs != ours:
         report.settled += 0 if dry_run else 1
-        report.mismatches.append(Mismatch(token, "state", ours, theirs))
+        report.add(service.get_order(token), "state", ours, theirs)
+
+
+def _heal(attempt_id: int, *, is_lost: bool) -> None:
+    settle.touch(attempt_id)
+    if is_lost:
+        underway.recover_session(attempt_id)
+    else:
+        settle.look_at(attempt_id)

@@ -10,8 +10,10 @@ from sqlalchemy import select, update
 
 from shop.catalog import shelf
 from shop.errors import ShopError
-from shop.extensions import changed_rows, db, is_key
-from shop.payments.models import Order, TimelineEntry
+from shop.extensions import changed_rows, db, insert_once, is_key, now
+from shop.payments.facts import Event
+from shop.payments.models import Order, StripeEvent, TimelineEntry
+from shop.security import external_url
 
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     "pending": ("awaiting_payment", "paid", "cancelled", "needs_review"),
@@ -26,6 +28,8 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 PAYABLE = ("pending",)
 # The order is done as far as the cart is concerned.
 ORDERED = ("awaiting_payment", "paid", "partially_refunded", "refunded", "needs_review")
+# The state follows what the ledger adds up to.
+SETTLED = ("paid", "partially_refunded", "refunded")
 
 
 class OrderMissing(ShopError):
@@ -86,6 +90,47 @@ def claim(token: str) -> Order | None:
     return order if order.state in PAYABLE else None
 
 
+def hold(order_id: int) -> Order:
+    """Return the order as it is now, and keep it so until this write() ends."""
+    changed_rows(update(Order).where(Order.id == order_id).values(mode=Order.mode))
+    return db.session.get_one(Order, order_id, populate_existing=True)
+
+
+def follow_ledger(order: Order, paid: int, refunded: int) -> None:
+    """Move a settled order, inside write(), to where its sums (minor units) belong.
+
+    Money that was not looked at yet stays the owner's question until all of it went back.
+    """
+    target = state_by_sums(order.amount, paid, refunded)
+    if order.state in SETTLED or (order.state == "needs_review" and target == "refunded"):
+        move(order, target)
+
+
+def state_by_sums(amount: int, paid: int, refunded: int) -> str:
+    """Return the state of a settled order; an owner may have taken less than it costs."""
+    kept = paid - refunded
+    if kept <= 0:
+        return "refunded"
+    return "paid" if kept >= min(amount, paid) else "partially_refunded"
+
+
+def mark_shipped(order: Order) -> bool:
+    """Write the day of shipping down, inside write(); return whether it was not yet."""
+    ready = update(Order).where(
+        Order.id == order.id,
+        Order.shipped.is_(None),
+        Order.state.in_(("paid", "partially_refunded")),
+    )
+    return changed_rows(ready.values(shipped=now())) == 1
+
+
+def take_event(event: Event) -> bool:
+    """Put an event into the inbox, inside write(); return whether it was not there yet."""
+    return insert_once(
+        StripeEvent, id=event.id, type=event.type, object_id=event.object_id, received=now()
+    )
+
+
 def note(order: Order, kind: str, detail: str = "") -> None:
     """Write a line of the order's story, inside write()."""
     db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail))
@@ -97,6 +142,20 @@ def get_order(token: str) -> Order:
     if order is None:
         raise OrderMissing
     return order
+
+
+def find_by_number(number: int) -> Order:
+    """Return the order of this mode with this number; raise OrderMissing."""
+    order = db.session.get(Order, number) if 0 < number < 2**63 else None
+    if order is None or order.mode != current_app.config["SHOP_MODE"]:
+        raise OrderMissing
+    return order
+
+
+def find_by_uid(uid: str) -> Order | None:
+    """Return the order of this mode that Stripe knows by this reference, None for no such."""
+    mine = select(Order).where(Order.uid == uid, Order.mode == current_app.config["SHOP_MODE"])
+    return db.session.scalar(mine) if is_key(uid) else None
 
 
 def waiting_order(visitor: str) -> Order | None:
@@ -139,6 +198,12 @@ def summary(order: Order) -> dict[str, Any]:
             for line in order.lines
         ],
     }
+
+
+def letter(order: Order, **more: Any) -> dict[str, Any]:
+    """Return what a mail says about an order, with the link to it, and `more`."""
+    link = external_url("payments.order", token=order.token)
+    return summary(order) | {"link": link} | more
 
 
 def cancel(order: Order, why: str) -> bool:

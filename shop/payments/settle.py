@@ -3,38 +3,21 @@
 https://docs.stripe.com/checkout/fulfillment
 """
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import or_, update
+from sqlalchemy import ColumnElement, or_, update
 
 from shop import mail
-from shop.extensions import changed_rows, db, end_read, insert_once, is_key, now, write
-from shop.payments import attempts, gateway, service
-from shop.payments.facts import Event, Facts
-from shop.payments.models import Attempt, LedgerEntry, Order, StripeEvent
-from shop.security import external_url
+from shop.extensions import changed_rows, db, end_read, now, write
+from shop.payments import attempts, gateway, ledger, service
+from shop.payments.facts import Charge, Event, Facts
+from shop.payments.models import Attempt, Order
 
 RECHECK_AFTER = timedelta(seconds=10)
 # Two clocks differ by less; a call takes less than that to arrive or not.
 CLOCK_MARGIN = timedelta(minutes=5)
 IN_FLIGHT = timedelta(minutes=2)
-# Which events tell of which kind of attempt. A charge behind a session is the session's business.
-EVENTS = {"checkout.session.": "checkout", "charge.succeeded": "charge"}
-
-
-def receive(event: Event) -> None:
-    """Act upon a verified event. An event is a hint: what it is about is asked for again.
-
-    Raises StripeUnreachable or DatabaseBusy, so that Stripe sends it once more.
-    """
-    kind = next((kind for name, kind in EVENTS.items() if event.type.startswith(name)), None)
-    if kind is None or not is_key(event.id) or db.session.get(StripeEvent, event.id) is not None:
-        return
-    attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
-    if attempt is not None:
-        _settle(attempt, event.object_id, event)
 
 
 def settle(session_id: str) -> Order:
@@ -47,7 +30,24 @@ def settle(session_id: str) -> Order:
         raise service.OrderMissing
     if attempt.outcome == "paid":
         return db.session.get_one(Order, attempt.order_id)
-    return _settle(attempt, session_id, None)
+    return settle_attempt(attempt, session_id)
+
+
+def settle_attempt(attempt: Attempt, stripe_id: str, event: Event | None = None) -> Order:
+    """Ask Stripe about the session or charge of an attempt, and do what follows from it once.
+
+    Raises StripeUnreachable.
+    """
+    attempt_id, kind = attempt.id, attempt.kind
+    end_read()
+    try:
+        facts = ask(kind, stripe_id)
+    except gateway.StripeRefused as error:
+        raise gateway.StripeUnreachable from error
+    order = write(lambda: apply(attempt_id, facts, event))
+    if order.state in service.ORDERED:
+        _end_other_session(order)
+    return order
 
 
 def refresh(order: Order) -> None:
@@ -57,13 +57,18 @@ def refresh(order: Order) -> None:
         return
     attempt_id = attempt.id
     unasked = or_(Attempt.checked.is_(None), Attempt.checked < now() - RECHECK_AFTER)
-    claim = update(Attempt).where(Attempt.id == attempt.id, unasked).values(checked=now())
-    if not write(lambda: changed_rows(claim)):
+    if not touch(attempt_id, unasked):
         return
     try:
         look_at(attempt_id)
     except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
         current_app.logger.info("attempt %s stays as it is: %r", attempt_id, error)
+
+
+def touch(attempt_id: int, *only_if: ColumnElement[bool]) -> bool:
+    """Write down that Stripe is asked about an attempt now; return whether it was to be asked."""
+    mine = update(Attempt).where(Attempt.id == attempt_id, *only_if)
+    return write(lambda: changed_rows(mine.values(checked=now()))) == 1
 
 
 def look_at(attempt_id: int) -> None:
@@ -78,20 +83,24 @@ def look_at(attempt_id: int) -> None:
         facts = ask(kind, stripe_id)
         write(lambda: apply(attempt_id, facts))
     elif kind == "charge":
-        found = gateway.find_charge(key, begun - CLOCK_MARGIN)
+        found = _find_charge(key, begun)
         if found is not None:
             write(lambda: apply(attempt_id, found))
         elif begun < now() - IN_FLIGHT:
             write(lambda: attempts.close(attempt_id, "failed"))
 
 
+def _find_charge(key: str, begun: datetime) -> Charge | None:
+    """Return the charge that was made under an attempt's key, where Stripe has one."""
+    charges = gateway.list_charges(begun - CLOCK_MARGIN)
+    return next((charge for charge in charges if charge.attempt == key), None)
+
+
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
     """Write down what Stripe says, inside write(): all that follows from it, or nothing."""
-    attempt = db.session.get_one(Attempt, attempt_id)
-    order = db.session.get_one(Order, attempt.order_id)
-    if event is not None and not insert_once(
-        StripeEvent, id=event.id, type=event.type, object_id=event.object_id, received=now()
-    ):
+    order = service.hold(db.session.get_one(Attempt, attempt_id).order_id)
+    attempt = db.session.get_one(Attempt, attempt_id, populate_existing=True)
+    if event is not None and not service.take_event(event):
         return order
     if attempt.stripe_id is None and facts.reference == order.uid:
         attempt.stripe_id, attempt.url = facts.id, facts.url
@@ -122,19 +131,6 @@ def ask(kind: str, stripe_id: str) -> Facts:
     return gateway.retrieve_session(stripe_id)
 
 
-def _settle(attempt: Attempt, stripe_id: str, event: Event | None) -> Order:
-    attempt_id, kind = attempt.id, attempt.kind
-    end_read()
-    try:
-        facts = ask(kind, stripe_id)
-    except gateway.StripeRefused as error:
-        raise gateway.StripeUnreachable from error
-    order = write(lambda: apply(attempt_id, facts, event))
-    if order.state in service.ORDERED:
-        _end_other_session(order)
-    return order
-
-
 def _end_other_session(order: Order) -> None:
     """Make the session of another try unpayable once the order is paid; no harm if that fails."""
     other = attempts.open_of(order)
@@ -160,40 +156,46 @@ def _give_up(order: Order, attempt: Attempt) -> None:
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
-    is_new = insert_once(
-        LedgerEntry,
-        order_id=order.id,
-        kind="payment",
-        stripe_id=facts.money_id,
-        amount=facts.amount or 0,
-        currency=facts.currency or "",
-        created=now(),
-    )
+    is_new = ledger.record_payment(order, facts)
     attempts.mark_paid(attempt.id)
     order.email = order.email or facts.email
     wrong = _misfits(order, facts)
     if not wrong and service.move(order, "paid", only_from=("pending", "awaiting_payment")):
-        _finish(order)
+        finish(order)
     elif not wrong and order.state == "cancelled":
         _take_late_payment(order)
     elif wrong and service.move(order, "needs_review"):
-        service.note(order, "needs_review", ", ".join(wrong))
-        mail.staff_needs_review(order.id, _letter(order))
+        _ask_owner(order, ", ".join(wrong))
     elif is_new:
-        service.note(order, "paid_twice", facts.money_id)
-        mail.staff_paid_twice(order.id, _letter(order))
+        _note_second_payment(order, facts)
 
 
 def _take_late_payment(order: Order) -> None:
     """Money for an order that was given up: the goods are sent if they are still there."""
     if service.hold_stock(order) is not None:
         if service.move(order, "needs_review"):
-            service.note(order, "needs_review", "late")
-            mail.staff_needs_review(order.id, _letter(order))
+            _ask_owner(order, "late")
     elif service.move(order, "paid", only_from=("cancelled",)):
-        _finish(order)
+        finish(order)
     else:
         service.release_stock(order)
+
+
+def _ask_owner(order: Order, why: str) -> None:
+    """Stripe has money that does not fit: nobody but the owner decides what becomes of it."""
+    service.note(order, "needs_review", why)
+    mail.staff_needs_review(order.id, service.letter(order))
+    if order.email:
+        mail.customer_received(order.id, order.email, order.language, service.letter(order))
+
+
+def _note_second_payment(order: Order, facts: Facts) -> None:
+    entries = ledger.entries(order.id)
+    service.note(order, "paid_twice", facts.money_id)
+    earlier = sum(entry.kind == "payment" for entry in entries) - 1
+    mail.staff_paid_twice(order.id, service.letter(order), earlier)
+    total = ledger.sums(entries)
+    service.follow_ledger(order, total.paid, total.refunded)
 
 
 def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
@@ -206,23 +208,17 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
         attempt.url = facts.slip.url
         attempt.expires = facts.slip.expires or attempt.expires
     if order.email:
-        slip = {"slip": attempt.url, "until": attempt.expires.isoformat()}
-        mail.customer_awaiting(order.id, order.email, order.language, _letter(order) | slip)
+        told = service.letter(order, slip=attempt.url, until=attempt.expires.isoformat())
+        mail.customer_awaiting(order.id, order.email, order.language, told)
 
 
-def _finish(order: Order) -> None:
-    """What a paid order sets off, for the one call that made it paid."""
+def finish(order: Order) -> None:
+    """What a paid order sets off, inside write(), for the one call that made it paid."""
     order.paid = now()
     service.note(order, "paid")
     if order.email:
-        mail.customer_paid(order.id, order.email, order.language, _letter(order))
-    mail.staff_new_order(order.id, _letter(order))
-
-
-def _letter(order: Order) -> dict[str, Any]:
-    """Return what a mail says about an order, with the link to it."""
-    link = external_url("payments.order", token=order.token)
-    return service.summary(order) | {"link": link}
+        mail.customer_paid(order.id, order.email, order.language, service.letter(order))
+    mail.staff_new_order(order.id, service.letter(order))
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:

@@ -1,7 +1,6 @@
 """A payment that is under way: carried out, or ended before another one begins."""
 
 import json
-from datetime import timedelta
 
 from flask_babel import gettext as _
 from sqlalchemy import update
@@ -15,8 +14,6 @@ from shop.payments.models import Attempt, Order
 MOST_ENDS = 3
 # Stripe's code for what it does not have: deleted test data, or another account's.
 UNKNOWN = "resource_missing"
-# Stripe keeps what it answered under a key for 24 hours at least.
-KEY_LIFETIME = timedelta(hours=23)
 
 
 def end_open_attempt(token: str) -> None:
@@ -68,6 +65,28 @@ def take_up_again(session_id: str) -> None:
     _set_outcome(session_id, "withdrawn", "open")
 
 
+def recover_session(attempt_id: int) -> None:
+    """Learn of the session whose answer was lost, by asking for it again under its own key.
+
+    Raises StripeUnreachable. Where there was none, nothing more will come of the attempt.
+    """
+    attempt = db.session.get_one(Attempt, attempt_id)
+    token = db.session.get_one(Order, attempt.order_id).token
+    params, key, begun = json.loads(attempt.params), attempt.key, attempt.created
+    end_read()
+    if not params or now() - begun > attempts.KEY_LIFETIME:
+        return
+    try:
+        session = gateway.create_session(params, key)
+    except gateway.StripeRefused:
+        write(lambda: attempts.close(attempt_id, "failed"))
+        return
+    if write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
+        settle.look_at(attempt_id)  # the answer to a key is that of the first time
+    else:
+        end_session(token, session.id)
+
+
 def resume_charge(token: str) -> None:
     """Ask for an open charge of the order once more, under its own key; for the charge form only.
 
@@ -93,7 +112,7 @@ def run_charge(attempt_id: int, *, is_first: bool = True) -> None:
     attempt = db.session.get_one(Attempt, attempt_id)
     order = db.session.get_one(Order, attempt.order_id)
     token, key, params = order.token, attempt.key, json.loads(attempt.params)
-    is_fresh = now() - attempt.created < KEY_LIFETIME
+    is_fresh = now() - attempt.created < attempts.KEY_LIFETIME
     is_open = attempt.open_order_id is not None
     end_read()
     if not is_open:

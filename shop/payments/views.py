@@ -14,7 +14,7 @@ from shop.catalog import cart, shelf
 from shop.errors import ShopError, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
-from shop.payments import attempts, bp, checkout, gateway, ordering, service, settle, sweep
+from shop.payments import attempts, bp, checkout, gateway, inbox, ordering, service, settle, sweep
 from shop.payments.models import Order
 
 SWEEP_SECONDS = 60
@@ -75,7 +75,7 @@ def webhook() -> ResponseReturnValue:
     except (RequestEntityTooLarge, gateway.BadSignature):
         return jsonify({"error": "this is no fresh message signed by Stripe"}), 400
     try:
-        settle.receive(event)
+        inbox.receive(event)
     except (ShopError, OperationalError) as error:
         current_app.logger.warning("event %s is not taken yet: %r", event.id, error)
         return jsonify({"error": "not just now, please send it again"}), 503

@@ -41,12 +41,16 @@ def upgrade() -> None:
 def _widen_ledger() -> None:
     _add("ledger", sa.Column("state", KEY, nullable=False, server_default="succeeded"))
     _add("ledger", sa.Column("key", KEY, nullable=True))
+    _add("ledger", sa.Column("told", sa.Boolean(), nullable=False, server_default=sa.true()))
     _add("ledger", sa.Column("payment_id", ID, nullable=True))
     there = {found["name"] for found in _inspect().get_unique_constraints("ledger")}
     there |= {found["name"] for found in _inspect().get_foreign_keys("ledger")}
     with op.batch_alter_table("ledger") as ledger:
         ledger.alter_column("stripe_id", existing_type=KEY, nullable=True)
         ledger.alter_column("state", existing_type=KEY, nullable=False, server_default=None)
+        ledger.alter_column(
+            "told", existing_type=sa.Boolean(), existing_nullable=False, server_default=None
+        )
         if "uq_ledger_key" not in there:
             ledger.create_unique_constraint("uq_ledger_key", ["key"])
         if "fk_ledger_payment_id_ledger" not in there:
