@@ -403,21 +403,6 @@ def test_refunds_that_change_later(
     assert "refund.updated" in bench.receiver.types
 
 
-def test_a_dispute_comes_later(bench: Bench) -> None:
-    session = bench.create()
-    bench.pay(session, "4000000000000259")
-    assert bench.get("/disputes")["data"] == []
-    bench.control("clock", advance=60)
-    (dispute,) = bench.get("/disputes", payment_intent=bench.session(session)["payment_intent"])[
-        "data"
-    ]
-    assert (dispute["amount"], dispute["reason"]) == (4000, "fraudulent")
-    assert bench.get(f"/charges/{dispute['charge']}")["disputed"] is True
-    assert "charge.dispute.created" in bench.receiver.types
-    refused = bench.api("POST", "/refunds", {"charge": dispute["charge"]}).json
-    assert refused["error"]["code"] == "charge_disputed"
-
-
 # Weather
 
 

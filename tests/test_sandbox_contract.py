@@ -178,6 +178,25 @@ def live_through_everything(bench: Bench) -> None:
     slip = next(c for c in bench.state()["charges"] if "konbini" in c["payment_method_details"])
     bench.api("POST", "/refunds", {"charge": slip["id"]})
     check(bench.get(f"/tokens/{token['id']}"))
+    argue(bench)
+
+
+def argue(bench: Bench) -> None:
+    """Answer disputes and inquiries in every way, and check each answer."""
+    texts = ("winning_evidence", "losing_evidence", "escalate_inquiry_evidence", "a receipt")
+    for token in ("createDispute", "createDisputeProductNotReceived", "createDisputeInquiry"):
+        params = {"amount": 500, "currency": "jpy", "source": f"tok_{token}"}
+        about = [bench.api("POST", "/charges", params).json["id"] for _ in (*texts, "none")]
+        bench.control("clock", advance=60)
+        disputes = [bench.get("/disputes", charge=charge)["data"][0]["id"] for charge in about]
+        for dispute, text in zip(disputes, texts, strict=False):
+            params = {"evidence": {"uncategorized_text": text}, "metadata": {"case": "7"}}
+            params["intended_submission_method"] = "manual"
+            check(bench.api("POST", f"/disputes/{dispute}", params).json)
+        check(bench.api("POST", f"/disputes/{disputes[-1]}/close").json)
+    statuses = {dispute["status"] for dispute in bench.state()["disputes"]}
+    assert statuses >= {"needs_response", "under_review", "won", "lost", "warning_closed"}
+    assert "warning_under_review" in statuses
 
 
 def test_everything_fits(bench: Bench) -> None:

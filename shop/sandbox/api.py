@@ -8,8 +8,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from . import charges, clock, contract, sessions
-from .box import Sandbox, sandbox
+from . import charges, clock, contract, disputes, sessions
+from .box import Sandbox, deliver_afterwards, sandbox
 from .errors import ApiError, AuthenticationError, ParameterError, ServerError
 from .idempotency import Answer, fingerprint, once
 from .lists import Operation, expand, lister, retriever
@@ -18,6 +18,7 @@ from .params import nested
 from .store import Document, Transaction, new_id
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
+bp.after_request(deliver_afterwards)
 
 ACTIONS: list[tuple[str, str, Operation]] = [
     ("/checkout/sessions", "sessions.create", sessions.create),
@@ -25,6 +26,8 @@ ACTIONS: list[tuple[str, str, Operation]] = [
     ("/tokens", "tokens.create", charges.create_token),
     ("/charges", "charges.create", charges.create_charge),
     ("/refunds", "refunds.create", charges.create_refund),
+    ("/disputes/<one>", "disputes.update", disputes.update),
+    ("/disputes/<one>/close", "disputes.close", disputes.close),
 ]
 # Path, endpoint, kind of object, and what Stripe calls its id in an error.
 RESOURCES = [
@@ -148,12 +151,10 @@ def render(doc: Document, root: str) -> Any:
 
 @bp.after_request
 def finish(response: Response) -> Response:
-    """Name the request; deliver what it raised once the answer is out, unless the caller does."""
+    """Name the request."""
     named: Mapping[str, str] = request.environ.get("sandbox.request", {})
     response.headers["Request-Id"] = named.get("id") or new_id("req", 14)
     response.headers["Stripe-Version"] = contract.api_version()
-    if not request.environ.get("shop.in_process"):
-        response.call_on_close(sandbox().deliver_due)
     return response
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import current_app
+from flask import Response, current_app, request
 
 from . import clock
 from .events import Courier
@@ -35,3 +35,10 @@ def sandbox() -> Sandbox:
     """Return the current app's sandbox."""
     box: Sandbox = current_app.extensions["sandbox"]
     return box
+
+
+def deliver_afterwards(response: Response) -> Response:
+    """Do and deliver what is due once the answer is out, unless the caller does."""
+    if not request.environ.get("shop.in_process"):
+        response.call_on_close(sandbox().deliver_due)
+    return response

@@ -12,13 +12,14 @@ class Behaviour:
     """What becomes of a card: it pays, unless there is a `code` to decline it with.
 
     `authenticate`: the bank asks the customer first. `later` names what follows a payment:
-    "dispute", "refund_pending" or "refund_fails".
+    "dispute" or "inquiry" (for the `reason`), "refund_pending" or "refund_fails".
     """
 
     code: str | None = None
     decline_code: str | None = None
     authenticate: bool = False
     later: str | None = None
+    reason: str = "fraudulent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,8 @@ BEHAVIOURS = {
     "4000008260003178": _declined("insufficient_funds", authenticate=True),
     "4000008400001629": _declined("generic_decline", authenticate=True),
     "4000000000000259": Behaviour(later="dispute"),
+    "4000000000002685": Behaviour(later="dispute", reason="product_not_received"),
+    "4000000000001976": Behaviour(later="inquiry"),
     "4000000000007726": Behaviour(later="refund_pending"),
     "4000000000005126": Behaviour(later="refund_fails"),
 }
@@ -102,6 +105,8 @@ _TOKENS = {
     "chargeCustomerFail": "4000000000000341",
     "threeDSecure2Required": "4000000000003220",
     "createDispute": "4000000000000259",
+    "createDisputeProductNotReceived": "4000000000002685",
+    "createDisputeInquiry": "4000000000001976",
     "pendingRefund": "4000000000007726",
     "refundFail": "4000000000005126",
 }

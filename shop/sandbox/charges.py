@@ -1,9 +1,9 @@
-"""Charges without a session: tokens, legacy charges, refunds and disputes."""
+"""Charges without a session: tokens, legacy charges; and refunds of every charge."""
 
 import dataclasses
 from typing import Any
 
-from . import cards, objects
+from . import cards, disputes, objects
 from .cards import Behaviour, Card
 from .contract import absent
 from .errors import ApiError, CardError, ParameterError, missing
@@ -90,16 +90,11 @@ def _spend(tx: Transaction, source: str) -> Card:
 def create_refund(tx: Transaction, params: dict[str, Any]) -> Document:
     """Return money (minor units), all of what is left unless told; raises ApiError beyond that."""
     charge = _charge_of(tx, params)
+    refusal = why_no_refund(tx, charge)
+    if refusal:
+        raise refusal
     left = charge["amount"] - charge["amount_refunded"]
     amount = params.get("amount", left)
-    if charge["status"] != "succeeded":
-        raise ApiError(400, f"Charge {charge['id']} has not succeeded.", param="charge")
-    if charge["disputed"]:
-        text = f"Charge {charge['id']} has been charged back; cannot issue a refund."
-        raise ApiError(400, text, code="charge_disputed")
-    if left == 0:
-        text = f"Charge {charge['id']} has already been refunded."
-        raise ApiError(400, text, code="charge_already_refunded")
     if amount < 1:
         text = "Invalid positive integer"
         raise ParameterError(text, param="amount", code="parameter_invalid_integer")
@@ -114,6 +109,19 @@ def create_refund(tx: Transaction, params: dict[str, Any]) -> Document:
     emit(tx, "refund.created", refund)
     emit(tx, "charge.refunded", charge)
     return tx.put(refund)
+
+
+def why_no_refund(tx: Transaction, charge: Document) -> ApiError | None:
+    """Return why nothing of the charge can be refunded, None where something can."""
+    if charge["status"] != "succeeded":
+        return ApiError(400, f"Charge {charge['id']} has not succeeded.", param="charge")
+    if not disputes.refundable(tx, charge):
+        text = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        return ApiError(400, text, code="charge_disputed")
+    if charge["amount_refunded"] == charge["amount"]:
+        text = f"Charge {charge['id']} has already been refunded."
+        return ApiError(400, text, code="charge_already_refunded")
+    return None
 
 
 def _charge_of(tx: Transaction, params: dict[str, Any]) -> Document:
@@ -169,13 +177,17 @@ def _add_refunded(tx: Transaction, charge: Document, amount: int) -> None:
 
 
 def succeed_refund(tx: Transaction, refund: Document) -> None:
-    """A pending refund goes through."""
+    """A pending refund goes through, unless it failed meanwhile."""
+    if refund["status"] != "pending":
+        return
     refund["status"] = "succeeded"
     _tell_refund(tx, refund, "refund.updated", "charge.refund.updated")
 
 
 def fail_refund(tx: Transaction, refund: Document) -> None:
-    """A refund comes back: the charge counts as paid again."""
+    """A refund comes back, once: the charge counts as paid again."""
+    if refund["status"] == "failed":
+        return
     refund |= {"status": "failed", "failure_reason": "unknown", "next_action": None}
     charge = tx.get(refund["charge"], "charge")
     if charge:
@@ -187,12 +199,3 @@ def _tell_refund(tx: Transaction, refund: Document, *kinds: str) -> None:
     tx.put(refund)
     for kind in kinds:
         emit(tx, kind, refund)
-
-
-def open_dispute(tx: Transaction, charge: Document) -> None:
-    """The cardholder's bank takes the money back for now."""
-    charge["disputed"] = True
-    tx.put(charge)
-    dispute = tx.put(objects.dispute(tx, charge))
-    emit(tx, "charge.dispute.created", dispute)
-    emit(tx, "charge.dispute.funds_withdrawn", dispute)

@@ -1,13 +1,13 @@
 """Time in the sandbox: what falls due is done when somebody looks, in its order."""
 
-from . import charges, payments, sessions
+from . import charges, disputes, payments, sessions
 from .store import Document, Store, Transaction
 
 ACTIONS = {
     "expire": ("checkout.session", sessions.expire_now),
     "pay_voucher": ("checkout.session", payments.pay_voucher),
     "expire_voucher": ("checkout.session", payments.expire_voucher),
-    "dispute": ("charge", charges.open_dispute),
+    "dispute": ("charge", disputes.fall_due),
     "succeed_refund": ("refund", charges.succeed_refund),
     "fail_refund": ("refund", charges.fail_refund),
 }

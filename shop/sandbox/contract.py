@@ -27,6 +27,8 @@ ENDPOINTS = {
     "refunds.list": ("", "RefundListParams"),
     "disputes.retrieve": ("", "DisputeRetrieveParams"),
     "disputes.list": ("", "DisputeListParams"),
+    "disputes.update": ("", "DisputeUpdateParams"),
+    "disputes.close": ("", "DisputeCloseParams"),
     "events.retrieve": ("", "EventRetrieveParams"),
     "events.list": ("", "EventListParams"),
 }
@@ -116,7 +118,8 @@ def _value(hint: Any, given: Any, path: str) -> Any:
 
 def _one_of(args: tuple[Any, ...], given: Any, path: str) -> Any:
     """Return the value by the first alternative that takes it."""
-    choices = [hint for hint in args if get_origin(hint) is Literal]
+    # The empty string beside a type unsets the value; that makes it no enum.
+    choices = [h for h in args if get_origin(h) is Literal and get_args(h) != ("",)]
     # An enum's "or any string" is there for values newer than the SDK; the sandbox has none.
     hints = [hint for hint in args if not (choices and hint is str)]
     hints = [hint for hint in hints if "UntypedStripeObject" not in str(hint)]

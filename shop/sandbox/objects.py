@@ -107,12 +107,14 @@ def refund(tx: Transaction, charge: Document, amount: int) -> Document:
     return made
 
 
-def dispute(tx: Transaction, charge: Document) -> Document:
-    """Return a fraud dispute over the whole charge."""
+def dispute(tx: Transaction, charge: Document, reason: str) -> Document:
+    """Return a dispute over what is left of the charge."""
     brand = charge["payment_method_details"]["card"]["brand"]
     network = {"brand": brand, "network": brand}
-    network |= {"case_type": "chargeback", "network_reason_code": "10.4"}
-    made = new(tx, "dispute", new_id("du"), amount=charge["amount"], charge=charge["id"])
+    code = {"fraudulent": "10.4", "product_not_received": "13.1"}.get(reason)
+    network |= {"case_type": "chargeback", "network_reason_code": code}
+    made = new(tx, "dispute", new_id("du"), charge=charge["id"], reason=reason)
+    made["amount"] = charge["amount"] - charge["amount_refunded"]
     made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
     made["payment_method_details"] = {"card": network, "type": "card"}
     made["evidence_details"]["due_by"] = tx.now + 7 * 86400

@@ -139,14 +139,14 @@ def charge_card(
     """Charge a card (minor units) and return the charge, which may have failed."""
     charge = {**objects.charge(tx, amount, currency, email), **details}
     charge["payment_method_details"] = objects.card_details(card, amount)
-    charge["_"] = {"later": card.behaviour.later}
+    charge["_"] = {"later": card.behaviour.later, "reason": card.behaviour.reason}
     if intent:
         _tie(charge, intent)
     if card.behaviour.code:
         _fail_charge(charge, card.behaviour)
     tx.put(charge)
     emit(tx, "charge.failed" if card.behaviour.code else "charge.succeeded", charge)
-    if card.behaviour.later == "dispute":
+    if card.behaviour.later in ("dispute", "inquiry"):
         tx.schedule(tx.now + LATER, "dispute", charge["id"])
     return charge
 
