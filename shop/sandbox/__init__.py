@@ -12,7 +12,7 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from . import api, control, pages
+from . import api, control, dashboard, pages
 from .box import Sandbox
 from .events import Courier, Deliver, http_deliver
 from .store import Store
@@ -51,6 +51,7 @@ def create_sandbox(
     app.register_blueprint(api.bp)
     app.register_blueprint(pages.bp)
     app.register_blueprint(control.bp)
+    app.register_blueprint(dashboard.bp)
     app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
     app.register_error_handler(HTTPException, _explain)
     app.after_request(_protect)

@@ -1,20 +1,22 @@
 """The switches, for people (`GET /`) and for programs (JSON)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
-from werkzeug.exceptions import Forbidden, NotFound, UnprocessableEntity
+from werkzeug.exceptions import Conflict, Forbidden, NotFound, UnprocessableEntity
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import clock, events, wire
+from . import charges, clock, disputes, events, wire
 from .api import render
-from .box import Sandbox, sandbox
+from .box import Sandbox, deliver_afterwards, sandbox
 from .money import written
 from .texts import words
 
 bp = Blueprint("control", __name__)
+# Whoever looks makes what fell due happen: a sandbox that stands alone has no other pulse.
+bp.after_request(deliver_afterwards)
 KINDS = {
     "sessions": "checkout.session",
     "payment_intents": "payment_intent",
@@ -48,10 +50,19 @@ def _is_own_form() -> bool:
 
 @bp.get("/")
 def page() -> str:
-    """Show the sandbox: clock, switches, sessions, events, deliveries."""
+    """Show the sandbox: clock, switches, and what it knows, newest first."""
+    box = sandbox()
+    state = _state(box, SHOWN)
+    with box.store.read() as tx:
+        paid = state["charges"]
+        refundable = {one["id"] for one in paid if charges.why_no_refund(tx, one) is None}
+        disputable = {one["id"] for one in paid if disputes.why_not(tx, one) is None}
     return render_template(
         "control.html",
-        state=_state(sandbox(), SHOWN),
+        state=state,
+        refundable=refundable,
+        disputable=disputable,
+        closed=disputes.CLOSED,
         modes=events.MODES,
         api_modes=wire.MODES,
         text=words("en"),
@@ -70,34 +81,34 @@ def state() -> Response:
 def move_clock() -> BaseResponse:
     """Move the clock forward by `advance` seconds; do and deliver what falls due."""
     box = sandbox()
-    clock.advance(box.store, _number("advance", clock.FARTHEST))
+    clock.advance(box.store, number("advance", clock.FARTHEST))
     box.deliver_due()
     with box.store.read() as tx:
-        return _done({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
+        return done({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
 
 
 @bp.post("/control/webhooks")
 def switch_webhooks() -> BaseResponse:
     """Choose what becomes of events raised from now on; `seconds` is the wait of `delay`."""
-    mode = _choice(events.MODES)
-    settings = {"webhooks_mode": mode, "webhooks_delay": _number("seconds", clock.FARTHEST, 60)}
+    mode = choice("mode", events.MODES)
+    settings = {"webhooks_mode": mode, "webhooks_delay": number("seconds", clock.FARTHEST, 60)}
     with sandbox().store.write() as tx:
         tx.set(settings)
-    return _done({"mode": mode})
+    return done({"mode": mode})
 
 
 @bp.post("/control/api")
 def switch_api() -> BaseResponse:
     """Choose the API's weather: `seconds` is how slow, `times` after how many calls it clears."""
-    mode = _choice(wire.MODES)
+    mode = choice("mode", wire.MODES)
     settings = {
         "api_mode": mode,
-        "api_seconds": _number("seconds", wire.LONGEST_SECONDS, 30),
-        "api_times": _number("times", MOST, 0),
+        "api_seconds": number("seconds", wire.LONGEST_SECONDS, 30),
+        "api_times": number("times", MOST, 0),
     }
     with sandbox().store.write() as tx:
         tx.set(settings)
-    return _done({"mode": mode})
+    return done({"mode": mode})
 
 
 @bp.post("/control/events/<event_id>/resend")
@@ -108,11 +119,13 @@ def resend(event_id: str) -> BaseResponse:
         event = tx.get(event_id, "event")
         if event is None:
             raise NotFound("There is no such event.")
-        number = events.add_delivery(tx, event, "pending", tx.now)
+        if not tx.delivers:
+            raise Conflict("Nobody receives events: set SANDBOX_WEBHOOK_URL and start again.")
+        added = events.add_delivery(tx, event, "pending", tx.now)
     box.courier.deliver_due([event_id])
     with box.store.read() as tx:
         rows = events.delivery_rows(tx, MOST)
-    return _done(next((row for row in rows if row["id"] == number), {}))
+    return done(next((row for row in rows if row["id"] == added), {}))
 
 
 def _state(box: Sandbox, limit: int) -> dict[str, Any]:
@@ -133,8 +146,10 @@ def _given() -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _number(name: str, most: int, default: int | None = None) -> int:
-    given = str(_given().get(name, "")).strip()
+def number(name: str, most: int, default: int | None = None) -> int:
+    """Return a whole number of the form or JSON; raises 422 without one or a default."""
+    value = _given().get(name)
+    given = "" if value is None else str(value).strip()
     if not given and default is not None:
         return default
     if not (given.isascii() and given.isdecimal() and len(given) < 12 and int(given) <= most):
@@ -142,14 +157,15 @@ def _number(name: str, most: int, default: int | None = None) -> int:
     return int(given)
 
 
-def _choice(modes: tuple[str, ...]) -> str:
-    mode = str(_given().get("mode", ""))
-    if mode not in modes:
-        raise UnprocessableEntity(f"mode must be one of {', '.join(modes)}.")
-    return mode
+def choice(name: str, choices: Collection[str]) -> str:
+    """Return one of the choices from the form or JSON; raises 422 for anything else."""
+    given = str(_given().get(name, ""))
+    if given not in choices:
+        raise UnprocessableEntity(f"{name} must be one of {', '.join(choices)}.")
+    return given
 
 
-def _done(result: Mapping[str, Any]) -> BaseResponse:
+def done(result: Mapping[str, Any]) -> BaseResponse:
     """Answer a program with the result and a browser with the page."""
     return jsonify(result) if wants_json() else redirect(url_for("control.page"), 303)
 
@@ -157,4 +173,4 @@ def _done(result: Mapping[str, Any]) -> BaseResponse:
 def wants_json() -> bool:
     """Return whether a program is asking."""
     accepts = request.accept_mimetypes
-    return accepts["application/json"] > accepts["text/html"]
+    return request.is_json or accepts["application/json"] > accepts["text/html"]

@@ -17,7 +17,14 @@ from .store import Document, Store, Transaction, new_id
 
 log = logging.getLogger(__name__)
 Deliver = Callable[[bytes, str], int]
-MODES = ("deliver", "drop", "duplicate", "delay", "reorder")
+# What becomes of an event, and what that means.
+MODES = {
+    "deliver": "each arrives once",
+    "drop": "they are lost",
+    "duplicate": "each arrives twice",
+    "delay": "they wait first",
+    "reorder": "the newest arrives first",
+}
 # Waits between the tries, in seconds of the sandbox's clock; after the last one it gives up.
 BACK_OFF = (10, 60, 600, 3600, 10800)
 # A process that dies while delivering loses its claim after this many real seconds.

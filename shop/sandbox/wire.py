@@ -9,7 +9,16 @@ from typing import Any
 from .errors import ApiError, ServerError
 from .store import Store
 
-MODES = ("ok", "rate_limit", "error", "garbage", "slow", "refuse", "lost")
+# How a call is answered, and what that means.
+MODES = {
+    "ok": "all is well",
+    "rate_limit": "429, too many requests",
+    "error": "500, and nothing happens",
+    "garbage": "200, but no JSON",
+    "slow": "the answer takes too long",
+    "refuse": "nobody answers",
+    "lost": "it happens, but the answer does not arrive",
+}
 LONGEST_SECONDS = 120
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
