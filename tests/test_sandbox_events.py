@@ -1,11 +1,13 @@
 """Events, their deliveries, the clock and the switches."""
 
 import http.server
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,26 @@ def test_without_a_receiver_nothing_is_queued(tmp_path: Path) -> None:
     assert len(state["events"]) == 3
 
 
+def test_what_falls_due_leaves_when_somebody_looks(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.control("webhooks", mode="delay", seconds=60)
+    bench.pay(bench.create())
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
+    bench.http.get("/control/state", buffered=True)
+    assert len(bench.receiver.events) == 3
+
+
+def test_nothing_is_sent_again_where_nobody_receives(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, deliver=None)
+    bench.pay(bench.create())
+    event = bench.state()["events"][0]["id"]
+    refused = bench.http.post(f"/control/events/{event}/resend", json={})
+    assert refused.status_code == 409
+    assert "SANDBOX_WEBHOOK_URL" in refused.json["error"]["message"]
+
+
 # Switches
 
 
@@ -178,6 +200,28 @@ def test_reorder(bench: Bench) -> None:
     bench.pay(bench.create())
     assert bench.receiver.types[0] == "checkout.session.completed"
     assert bench.receiver.types[-1] == "charge.succeeded"
+
+
+def test_reordered_events_do_not_overtake_each_other(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def deliver(body: bytes, header: str) -> int:
+        seen.append(json.loads(body)["type"])
+        # Another visitor's thread would deliver, too, while this one waits for the answer.
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(bench.box.deliver_due).result() == 0
+        return 200
+
+    bench = Bench(tmp_path, deliver=deliver)
+    bench.control("webhooks", mode="reorder")
+    bench.pay(bench.create())
+    assert seen == [
+        "checkout.session.completed",
+        "payment_intent.succeeded",
+        "charge.succeeded",
+    ]
+    assert {d["attempts"] for d in bench.state()["deliveries"]} == {1}
+    assert {d["error"] for d in bench.state()["deliveries"]} == {None}
 
 
 @pytest.mark.parametrize(

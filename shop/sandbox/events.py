@@ -127,6 +127,8 @@ class Courier:
 
     def _next(self, tx: Transaction, events: Collection[str] | None) -> tuple[int, Document] | None:
         newest_first = tx.setting("webhooks_mode", "deliver") == "reorder"
+        if newest_first and self._in_flight(tx):
+            return None
         wanted = list(events or ())
         among = f"and event in ({', '.join('?' * len(wanted))})" if events is not None else ""
         row = tx.execute(
@@ -136,6 +138,11 @@ class Courier:
         ).fetchone()
         event = tx.get(row[1], "event") if row else None
         return (row[0], event) if event else None
+
+    def _in_flight(self, tx: Transaction) -> bool:
+        """Return whether an event is being delivered right now; none may overtake it."""
+        claimed = "select 1 from deliveries where status = 'pending' and claimed_until >= ?"
+        return tx.execute(claimed, (time.time(),)).fetchone() is not None
 
     def _record(self, number: int, event: Document, code: int | None, error: str | None) -> None:
         with self._store.write() as tx:

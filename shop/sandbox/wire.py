@@ -61,12 +61,15 @@ class Wire:
     def _weather(self) -> tuple[str, int]:
         """Return the switch's position; a position set for a number of calls counts down."""
         with self._store.read() as tx:
-            mode = tx.setting("api_mode", "ok")
-            seconds, times = tx.setting("api_seconds", 30), tx.setting("api_times", 0)
-        if mode != "ok" and times:
-            with self._store.write() as tx:
-                left = tx.setting("api_times", 0) - 1
-                tx.set({"api_times": max(left, 0), "api_mode": mode if left > 0 else "ok"})
+            mode, times = tx.setting("api_mode", "ok"), tx.setting("api_times", 0)
+            seconds = tx.setting("api_seconds", 30)
+        if mode == "ok" or not times:
+            return mode, seconds
+        with self._store.write() as tx:
+            # Another call may have used up the last of them meanwhile.
+            mode, left = tx.setting("api_mode", "ok"), tx.setting("api_times", 0) - 1
+            if mode != "ok" and left >= 0:
+                tx.set({"api_times": left, "api_mode": mode if left else "ok"})
         return mode, seconds
 
     def _do_silently(self, environ: dict[str, Any]) -> None:
