@@ -134,16 +134,16 @@ class Switches:
         return dict(self._browser.get(f"{self._root}/control/state").json)
 
     def webhooks(self, mode: str) -> None:
-        self._press("webhooks", mode=mode)
+        self.press("webhooks", mode=mode)
 
     def api(self, mode: str, **more: Any) -> None:
-        self._press("api", mode=mode, **more)
+        self.press("api", mode=mode, **more)
 
     def clock(self, advance: int) -> None:
-        self._press("clock", advance=advance)
+        self.press("clock", advance=advance)
 
     def resend(self, event_id: str) -> None:
-        self._press(f"events/{event_id}/resend")
+        self.press(f"events/{event_id}/resend")
 
     def events(self, type_: str) -> list[dict[str, Any]]:
         return [event for event in self.state["events"] if event["type"] == type_]
@@ -157,16 +157,23 @@ class Switches:
         return dict(answer.json)
 
     def _await_deliveries(self) -> None:
-        """Wait for what a call raised: over sockets it is delivered after the answer."""
+        """Wait for what was raised: over sockets it is delivered after the answer."""
         for _ in range(200):
-            pending = [d for d in self.state["deliveries"] if d["status"] == "pending"]
-            if not [delivery for delivery in pending if not delivery["attempts"]]:
+            state = self.state
+            if not [
+                delivery
+                for delivery in state["deliveries"]
+                if delivery["status"] == "pending"
+                and not delivery["attempts"]
+                and delivery["next_attempt_at"] <= state["clock"]["now"]
+            ]:
                 return
             time.sleep(0.05)
         raise AssertionError("events are still under way")
 
-    def _press(self, name: str, **fields: Any) -> None:
+    def press(self, name: str, **fields: Any) -> None:
         answer = self._browser.post(
             f"{self._root}/control/{name}", fields, Accept="application/json"
         )
         assert answer.status < 400, answer.text
+        self._await_deliveries()

@@ -121,6 +121,12 @@ def take(product_id: int, quantity: int) -> bool:
     return changed_rows(enough.values(stock=Product.stock - quantity)) == 1
 
 
+def lacks(product_id: int, quantity: int) -> bool:
+    """Tell whether fewer of a product can be sold now than are wanted."""
+    stock = db.session.scalar(select(Product.stock).where(Product.id == product_id))
+    return stock is not None and stock < quantity
+
+
 def put_back(product_id: int, quantity: int) -> None:
     """Put pieces back, inside write(); a product of which there are any number stays so."""
     changed_rows(

@@ -5,7 +5,6 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from flask import current_app
 from flask_babel import gettext as _
@@ -15,10 +14,9 @@ from shop.catalog import shelf
 from shop.catalog.shelf import Choice
 from shop.errors import ShopError
 from shop.extensions import db, write
-from shop.payments import attempts, gateway, service, sweep, underway
+from shop.payments import reservations, service, sweep
 from shop.payments.models import Order, OrderLine
 
-MOST_TRIES = 3
 # https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
 MOST_AMOUNT = 99_999_999
 
@@ -78,7 +76,12 @@ def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
     if buyer.cart_id:
         _replace_other_orders(buyer, _open_key(choices, buyer))
     sweep.sweep()
-    token = write(lambda: _find_or_make_order(wanted, buyer))
+    try:
+        token = write(lambda: _find_or_make_order(wanted, buyer))
+    except shelf.SoldOut:
+        if not reservations.free_for(wanted, buyer.visitor):
+            raise
+        token = write(lambda: _find_or_make_order(wanted, buyer))
     if buyer.cart_id:
         _replace_other_orders(buyer, _open_key(choices, buyer), before=token)
     return token
@@ -159,22 +162,4 @@ def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> 
     if before is not None:
         others = others.where(Order.id < service.get_order(before).id)
     for token in db.session.scalars(others).all():
-        _cancel_order(token)
-
-
-def _cancel_order(token: str) -> None:
-    """Give an order up, with whatever way to pay it is open."""
-    for _again in range(MOST_TRIES):
-        underway.end_open_attempt(token)
-        if write(partial(_cancel_unless_open, token)):
-            return
-    raise gateway.StripeUnreachable(order=token)
-
-
-def _cancel_unless_open(token: str) -> bool:
-    order = service.claim(token)
-    if order is None:
-        return True
-    if attempts.open_of(order) is not None:  # another tab has begun to pay it
-        return False
-    return service.cancel(order, "replaced")
+        reservations.replace(token)
