@@ -1,25 +1,25 @@
-"""Mail: one function per message, the outbox that keeps them, and the ways they leave.
+"""Mail: one function per message, and the outbox that keeps them until they have left.
 
 A message is written into the outbox in the transaction of what it tells about: it is neither lost
 nor sent for something that never happened. Sending comes later and can fail without harm.
 """
 
 import json
-import smtplib
-import ssl
-import sys
+import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from flask import Flask, Response, current_app, render_template, request
-from sqlalchemy import ForeignKey, Text, UniqueConstraint, or_, select, update
+from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shop import transport
 from shop.extensions import (
     Base,
     Key,
@@ -33,12 +33,15 @@ from shop.extensions import (
     write,
 )
 from shop.i18n import force_locale
+from shop.readers import mail_address
 
-SMTP_SECONDS = 3
+# Longer than the longest conversation with a mail server.
 LEASE = timedelta(seconds=60)
 # How long to wait after the first failure, the second, …; then every six hours, up to MOST_TRIES.
 BACK_OFF = (1, 5, 15, 60, 360)
 MOST_TRIES = 12
+# Plain ASCII on the wire, whatever is written: every server can pass it on unchanged.
+ON_THE_WIRE = policy.default.clone(cte_type="7bit")
 
 
 class Mail(Base):
@@ -131,18 +134,47 @@ def init_mail(app: Flask) -> None:
 
 def send_due(most: int = 1) -> int:
     """Send up to `most` messages that are due; return how many left. Failures wait and are kept."""
-    sent = 0
+    return sum(send_each(most))
+
+
+def send_each(most: int) -> Iterator[bool]:
+    """Send up to `most` messages that are due, one with each step; yield whether it left."""
     for _ in range(most):
         mail = _lease()
         if mail is None:
-            break
-        sent += _send_leased(mail)
-    return sent
+            return
+        yield _send_leased(mail)
 
 
-def list_mails(most: int = 1000) -> list[dict[str, Any]]:
-    """Return the newest messages of the outbox, for the command line."""
+def put_back() -> None:
+    """Make all messages that wait or were given up due at once, with all their tries before them.
+
+    For an owner who has mended what kept them.
+    """
+
+    def unit() -> None:
+        values = {"state": "waiting", "attempts": 0, "due": now(), "leased_until": None}
+        changed_rows(update(Mail).where(Mail.state == "failed").values(values))
+        changed_rows(update(Mail).where(Mail.state == "waiting").values(due=now()))
+
+    write(unit)
+
+
+def count_due() -> int:
+    """Return how many messages could be sent now."""
+    count = db.session.scalar(select(func.count()).select_from(Mail).where(_free()))
+    end_read()
+    return count or 0
+
+
+def outbox(most: int = 1000) -> list[Mail]:
+    """Return the newest messages, newest last."""
     mails = db.session.scalars(select(Mail).order_by(Mail.id.desc()).limit(most)).all()
+    return list(reversed(mails))
+
+
+def list_mails() -> list[dict[str, Any]]:
+    """Return the newest messages as the JSON of the command line."""
     return [
         {
             "order": json.loads(mail.context)["order"],
@@ -152,7 +184,7 @@ def list_mails(most: int = 1000) -> list[dict[str, Any]]:
             "attempts": mail.attempts,
             "error": mail.error,
         }
-        for mail in reversed(mails)
+        for mail in outbox()
     ]
 
 
@@ -192,19 +224,21 @@ def _send_one_for(app: Flask) -> None:
             app.logger.exception("mail was not sent")
 
 
+def _free() -> Any:
+    """Return the condition of a message that is due and that nobody is sending."""
+    unleased = or_(Mail.leased_until.is_(None), Mail.leased_until < now())
+    return (Mail.state == "waiting") & (Mail.due <= now()) & unleased
+
+
 def _lease() -> int | None:
     """Claim the message that is due longest and return its id: nobody else sends it meanwhile."""
 
-    def free() -> Any:
-        unleased = or_(Mail.leased_until.is_(None), Mail.leased_until < now())
-        return (Mail.state == "waiting") & (Mail.due <= now()) & unleased
-
     def claim(mail_id: int) -> int:
         values = {"leased_until": now() + LEASE, "attempts": Mail.attempts + 1}
-        return changed_rows(update(Mail).where(Mail.id == mail_id, free()).values(values))
+        return changed_rows(update(Mail).where(Mail.id == mail_id, _free()).values(values))
 
     while True:
-        first = select(Mail.id).where(free()).order_by(Mail.due, Mail.id).limit(1)
+        first = select(Mail.id).where(_free()).order_by(Mail.due, Mail.id).limit(1)
         mail_id = db.session.scalar(first)
         end_read()
         if mail_id is None or write(partial(claim, mail_id)):
@@ -217,75 +251,83 @@ def _send_leased(mail_id: int) -> bool:
     try:
         message = _compose(mail)
         end_read()
-        _transport(message)
+        transport.send(current_app.config["MAIL_URL"], message)
     # Whatever it is, it is kept with the message, where the owner sees it, and tried again later.
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:500]
-        current_app.logger.warning("mail %s was not sent: %s", mail_id, reason)
-        values = _values_after_failure(attempts, reason)
-    else:
-        values = {"state": "sent", "error": "", "leased_until": None}
-    write(lambda: changed_rows(update(Mail).where(Mail.id == mail_id).values(values)))
-    return bool(values["state"] == "sent")
+        write(partial(_keep_failure, mail_id, attempts, error))
+        return False
+    sent = {"state": "sent", "error": "", "leased_until": None}
+    write(lambda: changed_rows(update(Mail).where(Mail.id == mail_id).values(sent)))
+    return True
 
 
-def _values_after_failure(attempts: int, reason: str) -> dict[str, Any]:
+def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
+    """Note why the message did not leave, and when it is tried again, if at all."""
+    reason = _reason(error)
+    # The customers' addresses are nobody's business who reads the log.
+    public = re.sub(r"[^\s<>]+@[^\s<>]+", "[address]", reason)
+    current_app.logger.warning("mail %s was not sent: %s", mail_id, public)
+    for_good = isinstance(error, transport.RecipientRefused) or attempts >= MOST_TRIES
     minutes = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
-    return {
-        "state": "failed" if attempts >= MOST_TRIES else "waiting",
+    values = {
+        "state": "failed" if for_good else "waiting",
         "due": now() + timedelta(minutes=minutes),
         "leased_until": None,
         "error": reason,
     }
+    # Another process may have taken it over after a lease that ran out.
+    ours = (Mail.id == mail_id) & (Mail.attempts == attempts) & (Mail.state == "waiting")
+    changed_rows(update(Mail).where(ours).values(values))
+    if isinstance(error, transport.ServerAway):
+        # The others would only cost the next visitors as long, one after the other.
+        soon = now() + timedelta(minutes=BACK_OFF[0])
+        changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due=soon))
+
+
+def _reason(error: Exception) -> str:
+    """Return the failure in words, on one line that every database can keep."""
+    named = isinstance(error, transport.NotSent)
+    text = str(error) if named else f"{type(error).__name__}: {error}"
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(printable.split())[:500]
 
 
 def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
     context = json.loads(mail.context)
     template = mail.kind.partition("-")[0]
-    message = EmailMessage()
+    message = EmailMessage(ON_THE_WIRE)
     with force_locale(mail.language):
         names = {"order": context, "language": mail.language}
         subject = render_template(f"mail/{template}.subject.txt", **names)
         message.set_content(render_template(f"mail/{template}.txt", **names))
         message.add_alternative(render_template(f"mail/{template}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
-    message["From"] = current_app.config["SHOP_MAIL_FROM"]
-    message["To"] = Address(addr_spec=mail.recipient)  # one only: a list would reach strangers
+    sender = _address(current_app.config["SHOP_MAIL_FROM"])
+    message["From"] = sender
+    message["To"] = _recipient(mail.recipient)
     message["Date"] = format_datetime(mail.created)
     # The same for every try, so that a mail program shows a repeated one once.
-    domain = current_app.config["SHOP_MAIL_FROM"].rpartition("@")[2]
     message["Message-ID"] = (
-        f"<order-{context['number']}.{mail.kind}.{mail.created:%Y%m%d%H%M%S}@{domain}>"
+        f"<order-{context['number']}.{mail.kind}.{mail.created:%Y%m%d%H%M%S}@{sender.domain}>"
     )
     return message
 
 
-def _transport(message: EmailMessage) -> None:
-    url = current_app.config["MAIL_URL"]
-    if url == "console:":
-        _print(message)
-        return
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    encryption = ssl.create_default_context()
-    if parts.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(
-            host, parts.port or 465, timeout=SMTP_SECONDS, context=encryption
-        )
-    else:
-        server = smtplib.SMTP(host, parts.port or 587, timeout=SMTP_SECONDS)
-    with server:
-        server.ehlo_or_helo_if_needed()
-        if parts.scheme == "smtp" and server.has_extn("starttls"):
-            server.starttls(context=encryption)
-        if parts.username:
-            server.login(unquote(parts.username), unquote(parts.password or ""))
-        server.send_message(message)
+def _recipient(text: str) -> Address:
+    try:
+        return _address(text)
+    except ValueError as error:
+        raise transport.RecipientRefused(f"{text!r} is not one mail address") from error
 
 
-def _print(message: EmailMessage) -> None:
-    body = message.get_body(("plain",))
-    text = body.get_content() if body else ""
-    sys.stderr.write(f"\n--- mail to {message['To']}: {message['Subject']}\n{text}---\n")
-    sys.stderr.flush()
+def _address(text: str) -> Address:
+    """Return the address as mail servers take it; raise ValueError for none, several or odd ones.
+
+    Taken apart here: the parser of the library reads a recipient into what is none, and refuses
+    the dots that old addresses of Japanese telephones have where no others may (`a..b.@`).
+    """
+    local, _, domain = mail_address(text).rpartition("@")
+    if not local.isascii() or not text.isprintable():
+        raise ValueError(text)
+    return Address(username=local, domain=domain.encode("idna").decode())

@@ -16,9 +16,11 @@ from shop.extensions import db
 from shop.migrations import upgrade
 from shop.sandbox import create_sandbox
 from shop.sandbox.events import http_deliver
-from tests import databases
+from tests import databases, post_office
 from tests.actors import Browser, Buyer, Switches
 from tests.databases import SECRET
+from tests.outbox import OWNER, Outbox, outbox_of
+from tests.post_office import PostOffice
 
 WEBHOOK_SECRET = "whsec_for_tests_only"
 
@@ -80,6 +82,25 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 def browser(app: Flask) -> Browser:
     """A visitor of that shop."""
     return Browser(app)
+
+
+@pytest.fixture
+def office() -> Iterator[PostOffice]:
+    """A mail server of this test's own."""
+    with post_office.opened() as office:
+        yield office
+
+
+@pytest.fixture
+def mailing(make_app: Callable[..., Flask], office: PostOffice) -> Flask:
+    """A shop whose mail goes to that server."""
+    return make_app(MAIL_URL=office.url, SHOP_OWNER_EMAIL=OWNER, SHOP_MAIL_FROM="shop@shop.example")
+
+
+@pytest.fixture
+def outbox(mailing: Flask) -> Outbox:
+    """The outbox of that shop, which has one order that nobody paid."""
+    return outbox_of(mailing)
 
 
 @dataclass

@@ -109,6 +109,12 @@ def test_stripe_is_imported_in_two_files_when_first_needed() -> None:
         assert set(found) <= deferred(tree), path
 
 
+def test_mail_servers_are_talked_to_in_one_file() -> None:
+    for path, tree in sources():
+        found = {name.split(".")[0] for name, _ in imported(path, tree)}
+        assert path == "transport.py" or "smtplib" not in found, path
+
+
 @pytest.mark.parametrize("heavy", ["alembic", "flask_migrate", "PIL", "requests", "babel.numbers"])
 def test_heavy_modules_are_imported_when_first_needed(heavy: str) -> None:
     for path, tree in sources():
