@@ -73,11 +73,7 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     """Ask Stripe about every payment that is still open."""
     from shop.payments.reconcile import reconcile as run
 
-    def progress(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
-
-    report = run(dry_run, progress)
+    report = run(dry_run, _progress)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -133,25 +129,45 @@ def ship(number: int) -> None:
 
 
 @mail.command("send")
-def mail_send() -> None:
+@click.option("--failed", is_flag=True, help="First put back in line what has failed.")
+def mail_send(failed: bool) -> None:
     """Send every message that is due."""
-    from shop.mail import send_due
+    from shop.mail import count_due, put_back, send_each
 
-    click.echo(f"{send_due(most=1000)} sent.")
+    if failed:
+        put_back()
+    total = count_due()
+    left: list[bool] = []
+    for one in send_each(most=1000):
+        left.append(one)
+        _progress(len(left), max(total, len(left)))
+    if len(left) < total and sys.stderr.isatty():
+        click.echo(err=True)
+    click.echo(f"{left.count(True)} sent, {left.count(False)} failed.")
+    if not all(left):
+        click.echo("Why, and when they are tried again: flask shop mail list")
 
 
 @mail.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
-    from shop.mail import list_mails
+    from shop.mail import list_mails, outbox
 
-    mails = list_mails()
     if as_json:
-        click.echo(json.dumps(mails, indent=2))
+        click.echo(json.dumps(list_mails(), indent=2))
         return
-    for row in mails:
-        click.echo(f"{row['state']:<8} {row['kind']:<20} {row['to']}  {row['error']}")
+    zone = current_app.config["SHOP_TIMEZONE"]
+    for row in outbox():
+        due = f"{row.due.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
+        tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
+        click.echo(f"{tried}  {row.kind:<20} {row.recipient}  {row.error}")
+
+
+def _progress(done: int, total: int) -> None:
+    """Show on a terminal how far the work is."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
 
 
 def _confirm(question: str, yes: bool) -> None:
