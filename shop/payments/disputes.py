@@ -34,7 +34,8 @@ def apply(order_id: int, found: Facts, event: Event | None = None) -> None:
         return
     if _open(order, found):
         service.note(order, "disputed", found.reason)
-        told = service.letter(order, disputed=found.amount, reason=found.reason)
+        inquiry = found.state.startswith("warning")
+        told = service.letter(order, disputed=found.amount, reason=found.reason, inquiry=inquiry)
         mail.staff_dispute(order.id, told, _position(order, found))
     mine = update(Dispute).where(
         Dispute.stripe_id == found.id, Dispute.state.not_in(DISPUTE_CLOSED)
