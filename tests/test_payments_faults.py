@@ -9,6 +9,7 @@ from flask import Flask
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from shop.payments import hurry
 from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import on_all
@@ -17,15 +18,26 @@ from tests.wire import Wire
 DEEP: Any = 1
 for _ in range(400):
     DEEP = {"a": DEEP}
-MODES = ["refuse", "rate_limit", "error", "garbage", "lost"]
+MODES = ["refuse", "rate_limit", "error", "garbage", "lost", "slow"]
 
 pytestmark = on_all
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A fault of Stripe's; one that is slow is so for longer than anybody waits."""
+    if request.param == "slow":
+        monkeypatch.setattr(hurry, "ANSWER_SECONDS", 0.3)
+    return str(request.param)
+
+
+def break_api(till: Till, mode: str) -> None:
+    till.sandbox.api(mode, seconds=1)
+
+
 def test_starting_a_payment_fails_in_words_and_a_retry_pays_once(till: Till, mode: str) -> None:
     buyer = till.buyer()
-    till.sandbox.api(mode)
+    break_api(till, mode)
     failed = buyer.submit("/payments/session", {"product_id": 3, "quantity": 2})
     assert failed.status == 503
     assert "Nothing was charged" in failed.words
@@ -40,13 +52,12 @@ def test_starting_a_payment_fails_in_words_and_a_retry_pays_once(till: Till, mod
     assert till.stock("last-mugs") == 3
 
 
-@pytest.mark.parametrize("mode", MODES)
 def test_coming_back_from_paying_is_answered_and_settled_later(till: Till, mode: str) -> None:
     till.sandbox.webhooks("drop")
     buyer = till.buyer()
     order = buyer.order()
     back = buyer.pay(order["url"]).location
-    till.sandbox.api(mode)
+    break_api(till, mode)
     waiting = buyer.get(back)
     assert waiting.status == 503
     assert "being confirmed" in waiting.words
@@ -57,11 +68,10 @@ def test_coming_back_from_paying_is_answered_and_settled_later(till: Till, mode:
     assert len(till.mails()) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
 def test_an_event_that_cannot_be_confirmed_comes_again(till: Till, mode: str) -> None:
     buyer = till.buyer()
     order = buyer.order()
-    till.sandbox.api(mode)
+    break_api(till, mode)
     assert buyer.pay(order["url"]).status == 303
     till.sandbox.api("ok")
     till.sandbox.clock(3600)
@@ -69,8 +79,8 @@ def test_an_event_that_cannot_be_confirmed_comes_again(till: Till, mode: str) ->
     assert len(till.mails()) == 2
 
 
-def test_other_pages_do_not_notice(till: Till) -> None:
-    till.sandbox.api("error")
+def test_other_pages_do_not_notice(till: Till, mode: str) -> None:
+    break_api(till, mode)
     buyer = till.buyer()
     assert [buyer.get(path).status for path in ("/", "/shop/", "/shop/t-shirt", "/cart")] == [
         200

@@ -17,6 +17,8 @@ from werkzeug import Request, Response
 from tests.actors import Buyer
 from tests.conftest import WEBHOOK_SECRET
 
+EVENTS = count(1)
+
 
 class Standin:
     """The least that calls itself Stripe: sessions and charges in memory, few fields, no pages."""
@@ -25,6 +27,8 @@ class Standin:
         self.server = server
         self.sessions: dict[str, dict[str, Any]] = {}
         self.charges: list[dict[str, Any]] = []
+        self.refunds: list[dict[str, Any]] = []
+        self.lists_refunds = True
         self.keys: dict[str, Response] = {}
         self.lose_next_charge = False
         self._ids = count(1)
@@ -40,11 +44,38 @@ class Standin:
             lambda _request: _refusal(404, "invalid_request_error", "no such address")
         )
         server.expect_request("/v1/charges", method="POST").respond_with_handler(self._charge)
+        server.expect_request("/v1/refunds", method="POST").respond_with_handler(self._refund)
+        server.expect_request("/v1/refunds", method="GET").respond_with_handler(self._list)
+        server.expect_request(re.compile("/v1/refunds/.+"), method="GET").respond_with_handler(
+            lambda request: _json(
+                next(one for one in self.refunds if request.path.endswith(one["id"]))
+            )
+        )
 
     def pay(self, session_id: str) -> None:
         session = self.sessions[session_id]
         session |= {"status": "complete", "payment_status": "paid", "url": None}
         session |= {"payment_intent": f"pi_{session_id}"}
+
+    def refund(self, amount: int, **of: str) -> dict[str, Any]:
+        """Give money back as an owner does at the other end."""
+        refund = {"id": f"re_{next(self._ids)}", "object": "refund", "amount": amount}
+        refund |= {"currency": "jpy", "status": "succeeded", **of}
+        self.refunds.append(refund)
+        return refund
+
+    def _refund(self, request: Request) -> Response:
+        key = request.headers["Idempotency-Key"]
+        if key not in self.keys:
+            form = dict(parse_qsl(request.get_data(as_text=True)))
+            of = {name: form[name] for name in ("charge", "payment_intent") if name in form}
+            self.keys[key] = _json(self.refund(int(form["amount"]), **of))
+        return self.keys[key]
+
+    def _list(self, _request: Request) -> Response:
+        if not self.lists_refunds:
+            return _refusal(404, "invalid_request_error", "no such address")
+        return _json({"object": "list", "data": self.refunds})
 
     def _create(self, request: Request) -> Response:
         key = request.headers["Idempotency-Key"]
@@ -128,17 +159,7 @@ def test_it_buys_and_settles_by_event(app: Flask, standin: Standin) -> None:
     buyer = Buyer(app)
     order = buyer.order()
     standin.pay(order["id"])
-    event = {
-        "id": "evt_1",
-        "object": "event",
-        "type": "checkout.session.completed",
-        "livemode": False,
-        "created": int(time.time()),
-        "data": {"object": standin.sessions[order["id"]]},
-    }
-    body = json.dumps(event)
-    signature = WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
-    assert buyer.post("/payments/webhook", body, Stripe_Signature=signature).status == 200
+    assert tell(buyer, "checkout.session.completed", standin.sessions[order["id"]]) == 200
     assert buyer.see(order["order"])["state"] == "paid"
 
 
@@ -173,6 +194,61 @@ def test_a_lost_charge_is_learned_of_where_there_is_no_list_of_charges(
     assert answer.status == 303
     assert buyer.see(answer.location.rpartition("/")[2])["state"] == "paid"
     assert len(standin.charges) == 1
+
+
+def test_it_gives_back_and_knows_it_once(app: Flask, standin: Standin) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    standin.pay(order["id"])
+    buyer.get(f"/payments/success?session_id={order['id']}")
+    done = app.test_cli_runner().invoke(args=["shop", "refund", "1", "--amount", "500", "--yes"])
+    assert done.exit_code == 0, done.output
+    refund = standin.refunds[0]
+    for type_ in ("refund.created", "refund.updated", "charge.refunded"):
+        assert tell(buyer, type_, refund) == 200
+    assert (buyer.see(order["order"])["state"], len(standin.refunds)) == ("partially_refunded", 1)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_money_given_back_there_comes_in(app: Flask, standin: Standin, lists: bool) -> None:
+    standin.lists_refunds = lists
+    buyer = Buyer(app)
+    order = buyer.order()
+    standin.pay(order["id"])
+    buyer.get(f"/payments/success?session_id={order['id']}")
+    refund = standin.refund(700, payment_intent=f"pi_{order['id']}")
+    standin.refund(300, payment_intent="pi_of_another_shop")
+    assert tell(buyer, "refund.created", refund) == 200
+    assert buyer.see(order["order"])["refunded"] == 700
+    refund["status"] = "failed"
+    assert tell(buyer, "refund.failed", refund) == 200
+    assert buyer.see(order["order"])["refunded"] == 0
+
+
+def test_where_nothing_can_be_listed_the_event_of_the_charge_is_asked_for_again(
+    app: Flask, standin: Standin
+) -> None:
+    standin.lists_refunds = False
+    buyer = Buyer(app)
+    order = buyer.order()["order"]
+    buyer.submit("/payments/charge", {"stripeToken": "tok_visa", "order": order})
+    charge = standin.charges[0]
+    assert tell(buyer, "charge.refunded", charge | {"amount_refunded": 2000}) == 503
+
+
+def tell(buyer: Buyer, type_: str, subject: dict[str, Any]) -> int:
+    """Send an event about this object, and return the answer's status."""
+    event = {
+        "id": f"evt_{next(EVENTS)}",
+        "object": "event",
+        "type": type_,
+        "livemode": False,
+        "created": int(time.time()),
+        "data": {"object": subject},
+    }
+    body = json.dumps(event)
+    signature = WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
+    return buyer.post("/payments/webhook", body, Stripe_Signature=signature).status
 
 
 def _json(value: Any) -> Response:
