@@ -11,11 +11,12 @@ class ShopError(Exception):
 
     `message` says what happened, what it means for money or text, and what to do. `order` is the
     token of an order that is kept, so that the page can offer the way back to it; `resend_to` the
-    address where the visitor can send what they typed.
+    address where the visitor can send what they typed; `retry_after` the seconds to wait before.
     """
 
     status = 400
     code = "invalid"
+    retry_after: int | None = None
 
     def __init__(
         self, message: str = "", *, order: str | None = None, resend_to: str | None = None
@@ -24,6 +25,11 @@ class ShopError(Exception):
         self.message = message
         self.order = order
         self.resend_to = resend_to
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of an answer that tells of it."""
+        return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
 class DatabaseBusy(ShopError):
@@ -78,6 +84,7 @@ def page(
             "errors/error.html",
             title=title,
             message=message,
+            code=code,
             order=order,
             resend_to=resend_to,
             fields=fields,
@@ -96,7 +103,7 @@ def _shop_error(error: ShopError) -> ResponseReturnValue:
     resend_to = error.resend_to
     if isinstance(error, DatabaseBusy):
         resend_to = same_address()
-    return page(
+    response = page(
         error.status,
         error.code,
         _title(error.status),
@@ -104,6 +111,8 @@ def _shop_error(error: ShopError) -> ResponseReturnValue:
         order=error.order,
         resend_to=resend_to,
     )
+    response.headers.update(error.headers)
+    return response
 
 
 def _stale_form(error: HTTPException) -> ResponseReturnValue:

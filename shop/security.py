@@ -2,10 +2,11 @@
 
 import logging
 import re
+import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
@@ -97,6 +98,13 @@ def trust_proxy(app: Flask) -> None:
     if app.config["SHOP_PROXY"]:
         trusted = {"x_for": 0, "x_proto": 0} | app.config["SHOP_PROXY"]
         app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
+
+
+def visitor() -> str:
+    """Return the visitor's id: the same in all tabs of a browser, made with the first page."""
+    if "visitor" not in session:
+        session["visitor"] = secrets.token_urlsafe(16)
+    return str(session["visitor"])
 
 
 def external_url(endpoint: str, **values: Any) -> str:

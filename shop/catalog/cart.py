@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 from shop.catalog import shelf
 from shop.catalog.shelf import BadQuantity, Choice
 from shop.errors import ShopError
+from shop.security import visitor
 
 # A cookie has 4 KB.
 MOST_LINES = 30
@@ -28,13 +29,6 @@ class CartFull(ShopError):
                 most=MOST_LINES,
             )
         )
-
-
-def visitor() -> str:
-    """Return the visitor's id: the same in all tabs of a browser, made with the first page."""
-    if "visitor" not in session:
-        session["visitor"] = secrets.token_urlsafe(16)
-    return str(session["visitor"])
 
 
 def cart_id() -> str:

@@ -15,9 +15,11 @@ from shop.extensions import now
 from shop.i18n import current_language
 from shop.money import Money
 from shop.payments import bp, charge, checkout, ordering, service
-from shop.security import STRIPE_JS, content_security_policy
-from shop.throttle import allow, network
+from shop.security import STRIPE_JS, content_security_policy, visitor
+from shop.throttle import Limit, TooFast, by_network, count
 
+# Nobody has more cards to try. In a network a few people pay in the same ten minutes; who tests
+# stolen cards sends thousands, each as a new visitor.
 TRIES = 5
 TRIES_PER_NETWORK = 20
 TRIES_SECONDS = 600
@@ -26,18 +28,19 @@ SECOND_CLICK = timedelta(minutes=10)
 MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{1,63}")
 
 
-class TooManyCards(ShopError):
+class TooManyCards(TooFast):
     """More cards were tried than a person tries."""
 
-    status = 429
     code = "too_many_cards"
 
-    def __init__(self, order: str | None) -> None:
-        message = _(
-            "Those were too many tries. Nothing was charged. Please wait ten minutes, or pay on "
-            "Stripe's page now."
+    def __init__(self, seconds: int, order: str | None) -> None:
+        super().__init__(seconds)
+        self.message = _(
+            "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
+            "Stripe's page now.",
+            when=self.when,
         )
-        super().__init__(message, order=order)
+        self.order = order
 
 
 class BadMail(ShopError):
@@ -69,22 +72,22 @@ def charge_card() -> ResponseReturnValue:
     if email and not MAIL.fullmatch(email):
         return _card_page(token, BadMail(), email), BadMail.status
     try:
-        _throttle(f"visitor {cart.visitor()}", TRIES, token)
-        _throttle(f"network {network(request.remote_addr)}", TRIES_PER_NETWORK, token)
-        token = token or ordering.order_goods(cart.choices(), _buyer())
-        _throttle(f"order {token}", TRIES, token)
+        _throttle(token)
+        if not token:
+            token = ordering.order_goods(cart.choices(), _buyer())
+            _count(token, Limit(f"order {token}", TRIES))
         charge.charge(token, request.form.get("stripeToken", ""), email or None)
     except charge.AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
     except ordering.NothingToBuy:
-        just_ordered = service.newest_ordered(cart.visitor(), now() - SECOND_CLICK)
+        just_ordered = service.newest_ordered(visitor(), now() - SECOND_CLICK)
         if just_ordered is None:
             raise
         token = just_ordered
     except (charge.Declined, charge.UnusableCard, TooManyCards) as error:
         if wants_json():
             raise
-        return _card_page(token, error, email), error.status
+        return _card_page(token, error, email), error.status, error.headers
     return redirect(url_for("payments.order", token=token), 303)
 
 
@@ -93,10 +96,19 @@ def _refuse_where_off() -> None:
         abort(404)
 
 
-def _throttle(who: str, most: int, order: str) -> None:
+def _throttle(order: str) -> None:
     """Stop who tries one card after the other, before goods are held for them."""
-    if not allow("charge", who, most, TRIES_SECONDS):
-        raise TooManyCards(order or None)
+    limits = [Limit(f"visitor {visitor()}", TRIES)]
+    if order:
+        limits.append(Limit(f"order {order}", TRIES))
+    _count(order, *limits, by_network(request.remote_addr, TRIES_PER_NETWORK))
+
+
+def _count(order: str, *limits: Limit) -> None:
+    try:
+        count("charge", TRIES_SECONDS, *limits)
+    except TooFast as fast:
+        raise TooManyCards(fast.seconds, order or None) from fast
 
 
 def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
@@ -147,4 +159,4 @@ def _origin(address: str) -> str | None:
 
 
 def _buyer() -> ordering.Buyer:
-    return ordering.Buyer(cart.visitor(), cart.cart_id(), current_language())
+    return ordering.Buyer(visitor(), cart.cart_id(), current_language())

@@ -11,19 +11,27 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
 from shop.catalog import cart, shelf
-from shop.errors import ShopError, wants_json
+from shop.errors import ShopError, same_address, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
 from shop.payments import attempts, bp, checkout, gateway, inbox, ordering, service, settle, sweep
 from shop.payments.models import Order
+from shop.security import visitor
+from shop.throttle import Limit, TooFast, by_known_network, count
 
 SWEEP_SECONDS = 60
+# A person who cannot decide, and a school class that orders together, stay below; each session is
+# an order and a call to Stripe, and who tests stolen cards opens thousands.
+SESSIONS = 60
+SESSIONS_PER_NETWORK = 120
+SESSIONS_SECONDS = 600
 
 
 @bp.post("/payments/session")
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
+    _throttle(values)
     if "order" in values:
         started = checkout.pay_again(str(values["order"]), _buyer())
     elif "product_id" in values:
@@ -120,11 +128,29 @@ def sweep_now_and_then() -> None:
 
 def order_waiting() -> Order | None:
     """Return the visitor's newest order that waits for payment, for the cart page."""
-    return service.waiting_order(cart.visitor())
+    return service.waiting_order(visitor())
+
+
+def _throttle(values: dict[str, Any]) -> None:
+    """Stop who opens one payment after the other; the page leads back to what was asked for."""
+    network = by_known_network(request.remote_addr, SESSIONS_PER_NETWORK)
+    try:
+        count("session", SESSIONS_SECONDS, Limit(f"visitor {visitor()}", SESSIONS), *network)
+    except TooFast as fast:
+        fast.message = _(
+            "You have begun a great many payments in a short time. Nothing was charged, and what "
+            "you chose is kept. Please go on %(when)s.",
+            when=fast.when,
+        )
+        if "order" in values:
+            fast.order = service.get_order(str(values["order"])).token
+        elif "product_id" in values:
+            fast.resend_to = same_address()
+        raise
 
 
 def _buyer(cart_id: str | None = None) -> ordering.Buyer:
-    return ordering.Buyer(cart.visitor(), cart_id, current_language())
+    return ordering.Buyer(visitor(), cart_id, current_language())
 
 
 def _submitted() -> dict[str, Any]:
