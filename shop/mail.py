@@ -92,6 +92,16 @@ def customer_shipped(order_id: int, to: str, language: str, order: dict[str, Any
     _queue(order_id, "customer_shipped", to, language, order)
 
 
+def customer_links(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+    """Send the customer the links to their `orders`, anew each time they ask for them."""
+    values = {"recipient": to, "language": language, "context": json.dumps(order)}
+    line = {"state": "waiting", "attempts": 0, "due": now(), "error": "", "created": now()}
+    earlier = update(Mail).where(Mail.order_id == order_id, Mail.kind == "customer_links")
+    # Its lease stays: while the message is just leaving, nobody else may send it too.
+    if not changed_rows(earlier.values(values | line)):
+        _queue(order_id, "customer_links", to, language, order)
+
+
 def staff_new_order(order_id: int, order: dict[str, Any]) -> None:
     """Tell the shop that an order was paid."""
     _queue_for_staff(order_id, "staff_new_order", order)

@@ -20,7 +20,7 @@ FOLDER = ROOT / "shop" / "translations" / "ja" / "LC_MESSAGES"
 JAPANESE = {"Accept_Language": "ja"}
 # What is English on a Japanese page: names, and what the shop's people typed themselves.
 NOT_OURS = re.compile(
-    r"Corner Shop|English|Stripe|Cookie|MiB|flask shop init|aya@example\.com"
+    r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|aya@example\.com"
     r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Aya|Ben|https?://\S+"
 )
 
@@ -103,6 +103,8 @@ PAGES = (
     "/shop/last-mugs",
     "/shop/nothing",
     "/cart",
+    "/orders",
+    "/orders?asked=yes",
     "/orders/nobody",
     "/payments/success?session_id=x",
     "/nowhere",
@@ -116,6 +118,7 @@ FORMS = (
     ("/payments/session", {"product_id": "3", "quantity": "99"}),
     ("/payments/session", {"product_id": "99"}),
     ("/cart/items", {"product_id": "1", "quantity": "100"}),
+    ("/orders", {"email": "？"}),
     ("/nowhere", {}),
 )
 
@@ -139,6 +142,29 @@ def test_every_refusal_is_japanese(browser: Browser, path: str, fields: dict[str
     refused = browser.submit(path, fields, **JAPANESE)
     assert refused.status >= 400
     assert_japanese(re.sub(r"x{50,}", "", refused.text))
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "most"),
+    [
+        ("/", {"comment": "？"}, 20),
+        ("/topics/1/replies", {"comment": "？"}, 20),
+        ("/payments/session", {"product_id": "99"}, 60),
+        ("/payments/charge", {"stripeToken": "tok_x"}, 5),
+        ("/orders", {"email": "aya@example.com"}, 3),
+    ],
+)
+def test_who_is_too_fast_is_told_in_japanese(
+    app: Flask, path: str, fields: dict[str, str], most: int
+) -> None:
+    browser = Browser(app)
+    browser.submit("/cart/items", {"product_id": "1", "quantity": "1"})
+    form = fields | {"csrf_token": browser.token()}
+    for _ in range(most):
+        assert browser.post(path, form).status != 429
+    refused = browser.post(path, form, **JAPANESE)
+    assert refused.status == 429
+    assert_japanese(refused.text)
 
 
 def test_a_stale_form_is_japanese(browser: Browser) -> None:
@@ -194,7 +220,7 @@ def test_mail_is_japanese(app: Flask, kind: str) -> None:
     from flask import render_template
 
     from shop.i18n import force_locale
-    from shop.payments.service import get_order, summary
+    from shop.payments.service import ORDERED, get_order, summary
 
     token = Buyer(app).order()["order"]
     with app.test_request_context(), force_locale("ja"):
@@ -203,6 +229,7 @@ def test_mail_is_japanese(app: Flask, kind: str) -> None:
             "slip": "https://shop.example/slip",
             "until": "2026-11-26T23:59:00+09:00",
         }
+        order["orders"] = [order | {"state": s, "created": order["until"]} for s in ORDERED]
         names = {"order": order, "language": "ja"}
         for suffix in (".subject.txt", ".txt", ".html"):
             assert_japanese(render_template(f"mail/{kind}{suffix}", **names))

@@ -1,6 +1,5 @@
 """The legacy card page: a card field of Stripe's script, and the charge of what it makes."""
 
-import re
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from shop.errors import ShopError, wants_json
 from shop.extensions import now
 from shop.i18n import current_language
 from shop.money import Money
-from shop.payments import bp, charge, checkout, ordering, service
+from shop.payments import bp, charge, checkout, ordering, receipts, service
 from shop.security import STRIPE_JS, content_security_policy, visitor
 from shop.throttle import Limit, TooFast, by_network, count
 
@@ -25,7 +24,6 @@ TRIES_PER_NETWORK = 20
 TRIES_SECONDS = 600
 # A second click on the button comes when the first has paid and emptied the cart.
 SECOND_CLICK = timedelta(minutes=10)
-MAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{1,63}")
 
 
 class TooManyCards(TooFast):
@@ -69,7 +67,7 @@ def charge_card() -> ResponseReturnValue:
     _refuse_where_off()
     email = request.form.get("email", "").strip()
     token = request.form.get("order", "")
-    if email and not MAIL.fullmatch(email):
+    if email and not receipts.is_address(email):
         return _card_page(token, BadMail(), email), BadMail.status
     try:
         _throttle(token)

@@ -32,8 +32,13 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
     visitor.go("./")
     visitor.post("", "x" * 50)
     look("board with errors")
-    visitor.go("nowhere")
-    look("404")
+    for path in ("nowhere", "orders/nobodys", "orders", "orders?asked=yes"):
+        visitor.go(path)
+        look(path)
+    visitor.go("orders")
+    page.locator("[name=email]").fill("aya")
+    click("form:has([name=email]) button")
+    look("orders of no address")
     visitor.go("cart")
     look("empty cart")
     for slug in ("postcards", "last-mugs"):
