@@ -152,6 +152,8 @@ def test_a_mail_that_was_given_up_is_tried_again_when_asked_for(
     with time_machine.travel(start + timedelta(days=20), tick=True):
         ask(browser)
     assert mailed(mailing) == [(token, AYA, "sent")]
+    with mailing.app_context():
+        assert [(mail["attempts"], mail["error"]) for mail in list_mails()] == [(1, "")]
 
 
 def test_the_mail_speaks_the_language_of_the_page_that_asked(

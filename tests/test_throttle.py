@@ -86,6 +86,18 @@ def test_a_window_ends_and_leaves_nothing_behind(app: Flask) -> None:
             assert len(db.session.scalars(select(Throttle.id)).all()) == 1
 
 
+@on_all
+def test_a_window_ends_on_time_however_many_others_ended(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shop.throttle.SWEPT", 1)
+    with time_machine.travel(now(), tick=False) as clock:
+        for _ in range(2):
+            for visitor in range(20):
+                assert allowed(app, Limit(f"visitor {visitor}", 1))
+            clock.shift(timedelta(seconds=600))
+
+
 def test_who_is_stopped_is_told_for_how_long(app: Flask) -> None:
     with time_machine.travel(now(), tick=False) as clock, app.test_request_context():
         count("try", 600, Limit("me", 1))
