@@ -132,7 +132,7 @@ def ship(number: int) -> None:
 @click.option("--failed", is_flag=True, help="First put back in line what has failed.")
 def mail_send(failed: bool) -> None:
     """Send every message that is due."""
-    from shop.mail import count_due, put_back, send_each
+    from shop.outbox import count_due, put_back, send_each
 
     if failed:
         put_back()
@@ -152,13 +152,13 @@ def mail_send(failed: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
-    from shop.mail import list_mails, outbox
+    from shop.outbox import list_mails, newest
 
     if as_json:
         click.echo(json.dumps(list_mails(), indent=2))
         return
     zone = current_app.config["SHOP_TIMEZONE"]
-    for row in outbox():
+    for row in newest():
         due = f"{row.due.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
         tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
         click.echo(f"{tried}  {row.kind:<20} {row.recipient}  {row.error}")

@@ -118,7 +118,7 @@ class Till:
 
     def mails(self) -> list[dict[str, Any]]:
         """Return the outbox."""
-        from shop.mail import list_mails
+        from shop.outbox import list_mails
 
         with self.app.app_context():
             return list_mails()

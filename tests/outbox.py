@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from shop import mail
+from shop import outbox as shop_outbox
 from shop.extensions import db, write
 from shop.payments.models import Order
 from tests.actors import Buyer
@@ -45,7 +46,7 @@ class Outbox:
 
     def send(self, most: int = 10) -> int:
         with self.app.app_context():
-            return mail.send_due(most)
+            return shop_outbox.send_due(most)
 
     def command(self, *arguments: str) -> str:
         """Run `flask shop mail …` and return what it says."""
@@ -56,7 +57,7 @@ class Outbox:
     @property
     def rows(self) -> list[dict[str, Any]]:
         with self.app.app_context():
-            return mail.list_mails()
+            return shop_outbox.list_mails()
 
     @property
     def states(self) -> list[str]:

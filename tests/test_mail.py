@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from shop import mail
+from shop import outbox as shop_outbox
 from shop.extensions import db, write
 from tests.actors import Browser, Buyer
 from tests.outbox import AYA, OWNER, Outbox, later, outbox_of
@@ -340,7 +341,7 @@ def test_two_processes_never_send_the_same_message(
 
     def work(app: Flask) -> None:
         with app.app_context():
-            counts.append(mail.send_due(5))
+            counts.append(shop_outbox.send_due(5))
 
     threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     for thread in threads:
@@ -361,7 +362,7 @@ def test_a_message_that_another_process_takes_at_the_last_moment_is_left_to_it(
 
     def other_sends() -> None:
         with other.app_context():
-            sent.append(mail.send_due())
+            sent.append(shop_outbox.send_due())
 
     def when_the_choice_is_made(*_: Any) -> None:
         if not sent:
@@ -386,7 +387,7 @@ def test_a_process_that_was_slower_than_its_lease_undoes_nothing(
     def other_takes_over() -> None:
         office.before_taking = lambda: None
         with later(seconds=70), other.app_context():
-            assert mail.send_due() == 1
+            assert shop_outbox.send_due() == 1
         office.refuse["END"] = "451 4.3.0 too late"
 
     office.before_taking = other_takes_over
@@ -486,7 +487,7 @@ def test_a_japanese_order_is_thanked_for_in_japanese(mailing: Flask, office: Pos
     buyer.get("/?lang=ja")
     buyer.buy()
     with mailing.app_context():
-        mail.send_due(10)
+        shop_outbox.send_due(10)
     by_recipient = {str(message["To"]): parts(message) for message in office.received}
     text, html = by_recipient[AYA]
     assert '<html lang="ja">' in html

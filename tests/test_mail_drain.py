@@ -17,6 +17,7 @@ import pytest
 import time_machine
 
 from shop import mail
+from shop import outbox as shop_outbox
 from shop.extensions import write
 from tests.databases import SECRET, on_all
 from tests.outbox import AYA, OWNER, Outbox, later
@@ -144,7 +145,7 @@ def test_the_command_line_puts_back_in_line_what_failed(outbox: Outbox, office: 
 def test_what_was_put_back_has_all_its_tries_again(outbox: Outbox, office: PostOffice) -> None:
     outbox.queue()
     office.refuse["RCPT"] = "450 4.2.1 mailbox busy"
-    for day in range(mail.MOST_TRIES):
+    for day in range(shop_outbox.MOST_TRIES):
         with later(days=day):
             outbox.send()
     assert outbox.states == ["failed"]

@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from shop.extensions import db, now, write
-from shop.mail import list_mails, send_due
+from shop.outbox import list_mails, send_due
 from shop.payments import receipts
 from shop.payments.models import Order
 from tests import test_mail

@@ -5,7 +5,7 @@ import hmac
 from flask import abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from shop import mail
+from shop import outbox
 from shop.extensions import csrf
 from shop.payments import bp
 from shop.payments.reconcile import reconcile
@@ -28,4 +28,4 @@ def tasks() -> ResponseReturnValue:
     settled = 0
     if current_app.config["SHOP_MODE"] != "off":
         settled = reconcile(dry_run=False, most=ATTEMPTS_AT_ONCE).settled
-    return jsonify({"mails": mail.send_due(MAILS_AT_ONCE), "orders": settled})
+    return jsonify({"mails": outbox.send_due(MAILS_AT_ONCE), "orders": settled})
