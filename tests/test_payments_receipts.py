@@ -15,20 +15,13 @@ from shop.extensions import db, now, write
 from shop.outbox import list_mails, send_due
 from shop.payments import receipts
 from shop.payments.models import Order
-from tests import test_mail
 from tests.actors import Answer, Browser, Buyer
 from tests.databases import on_all
 from tests.pages import form_to, links, tags
-from tests.test_mail import PostOffice, parts
+from tests.post_office import PostOffice
+from tests.test_mail import parts
 
 AYA = "aya@example.com"
-office = test_mail.office
-
-
-@pytest.fixture
-def mailing(make_app: Callable[..., Flask], office: PostOffice) -> Flask:
-    """A shop whose mail goes to a server of this test's own."""
-    return make_app(MAIL_URL=office.url, SHOP_MAIL_FROM="shop@shop.example")
 
 
 def put(app: Flask, email: str = AYA, state: str = "paid", mode: str = "sandbox") -> str:

@@ -20,7 +20,7 @@ FOLDER = ROOT / "shop" / "translations" / "ja" / "LC_MESSAGES"
 JAPANESE = {"Accept_Language": "ja"}
 # What is English on a Japanese page: names, and what the shop's people typed themselves.
 NOT_OURS = re.compile(
-    r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|aya@example\.com"
+    r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|「flask shop [^」]+」|aya@example\.com"
     r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Aya|Ben|https?://\S+"
 )
 
@@ -228,6 +228,10 @@ def test_mail_is_japanese(app: Flask, kind: str) -> None:
             "link": "https://shop.example/orders/x",
             "slip": "https://shop.example/slip",
             "until": "2026-11-26T23:59:00+09:00",
+            "refund": 500,
+            "disputed": 2000,
+            "reason": "fraudulent",
+            "outcome": "lost",
         }
         order["orders"] = [order | {"state": s, "created": order["until"]} for s in ORDERED]
         names = {"order": order, "language": "ja"}
