@@ -309,6 +309,34 @@ def test_what_konbini_gives_back_waits_for_the_customer_and_may_come_back(till: 
     assert state(till) == ("paid", 0)
 
 
+def test_an_answer_that_was_overtaken_by_a_newer_one_changes_nothing(app: Flask) -> None:
+    """Two calls ask Stripe, and the one that asked first is the last to write."""
+    buyer = Buyer(app)
+    order = buyer.order()
+    buyer.pay(order["url"], FAILS_LATER)
+    refund(app, 1)
+    wire = Wire(app)
+    earlier: list[dict[str, Any]] = []
+    wire.change = lambda answer: earlier.append(answer) or answer
+    tell_again(app, buyer)
+    buyer.post("/sandbox/control/clock", {"advance": 3600})
+    assert buyer.see(order["order"])["refunded"] == 0
+    old = next(answer for answer in earlier if answer.get("object") == "list")
+    assert old["data"][0]["status"] == "succeeded"
+    wire.change = lambda answer: old if answer.get("object") == "list" else answer
+    tell_again(app, buyer)
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert buyer.see(order["order"])["refunded"] == 0
+
+
+def tell_again(app: Flask, buyer: Buyer) -> None:
+    """Have Stripe send a refund's event once more, as if it were a new one."""
+    forget_inbox(app)
+    events = buyer.get("/sandbox/control/state").json["events"]
+    found = next(event["id"] for event in events if event["type"] == "charge.refunded")
+    buyer.post(f"/sandbox/control/events/{found}/resend")
+
+
 def forget_inbox(app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("DELETE FROM stripe_events"))

@@ -70,6 +70,28 @@ def test_a_late_expiry_does_not_unpay(till: Till) -> None:
     assert buyer.see(token)["state"] == "paid"
 
 
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"status": "open", "payment_status": "unpaid"},
+        {"status": "expired", "payment_status": "unpaid"},
+        {"status": "complete", "payment_status": "unpaid"},
+    ],
+)
+def test_an_answer_that_was_overtaken_by_the_payment_does_not_unpay(
+    app: Flask, older: dict[str, Any]
+) -> None:
+    buyer = Buyer(app)
+    order = buyer.order(3, 1)
+    buyer.pay(order["url"])
+    session = buyer.get("/sandbox/control/state").json["sessions"][0]
+    Wire(app).change = lambda answer: answer | older
+    assert _deliver(app, _event("checkout.session.expired", session)) == 200
+    assert buyer.see(order["order"])["state"] == "paid"
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert till.stock("last-mugs") == 4
+
+
 def test_64_events_and_the_success_page_at_once_settle_once(app: Flask) -> None:
     sandbox = Browser(app)
     sandbox.post("/sandbox/control/webhooks", {"mode": "drop"})
