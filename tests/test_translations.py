@@ -20,7 +20,8 @@ FOLDER = ROOT / "shop" / "translations" / "ja" / "LC_MESSAGES"
 JAPANESE = {"Accept_Language": "ja"}
 # What is English on a Japanese page: names, and what the shop's people typed themselves.
 NOT_OURS = re.compile(
-    r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|「flask shop [^」]+」|aya@example\.com"
+    r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|「flask shop [^」]+」"
+    r"|aya@example\.com"
     r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Aya|Ben|https?://\S+"
 )
 
