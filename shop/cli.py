@@ -8,6 +8,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shop.errors import ShopError
 
@@ -16,11 +17,16 @@ class ShopGroup(AppGroup):
     """Commands that say in one line what went wrong."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a refusal of the shop ends it with status 1."""
+        """Run the command; a refusal of the shop or of its database ends it with status 1."""
         try:
             return super().invoke(ctx)
         except ShopError as error:
             raise click.ClickException(error.message) from error
+        except (OperationalError, InterfaceError) as error:
+            raise click.ClickException(
+                f"The database does not answer as it should: {error.orig}. Look at DATABASE_URL, "
+                "whether its server runs, and whether flask shop init was run."
+            ) from error
 
 
 shop = ShopGroup("shop", help="Look after the shop.")

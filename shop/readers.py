@@ -114,8 +114,9 @@ def mail_url(raw: str) -> str:
     try:
         parts = urlsplit(raw)
         parts.port  # noqa: B018 — reading it is the check
-    except ValueError as error:
-        raise ValueError("is not a mail server's address") from error
+    except ValueError:
+        # The reason may have a part of the password in it.
+        raise ValueError("is not a mail server's address") from None
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not raw.isprintable():
         raise ValueError("is not a mail server's address")
     return raw
@@ -140,9 +141,13 @@ def database_url(raw: str) -> str:
     if driver.startswith("mysql") and "charset=" not in rest:
         rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
     try:
-        make_url(f"{driver}://{rest}")
-    except (ArgumentError, ValueError) as error:
-        raise ValueError("is not the address of a database") from error
+        url = make_url(f"{driver}://{rest}")
+    except (ArgumentError, ValueError):
+        # The reason may have a part of the password in it.
+        raise ValueError("is not the address of a database") from None
+    if "@" in (url.host or ""):
+        # What follows the first @ would be taken for the server's name, and shown in errors.
+        raise ValueError("has an @ too many: write %40 for one that is part of the password")
     return f"{driver}://{rest}"
 
 

@@ -19,6 +19,17 @@ from shop.readers import DEFAULT_PORTS
 
 BODY_LIMIT = 1024 * 1024
 SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
+# The password in an address, up to the last @: who forgot to write %40 has several.
+PASSWORDS = re.compile(r"(\w://[^\s:/@]*):[^\s/]\S*@")
+# Where databases repeat what somebody typed.
+TYPED = re.compile(
+    r"(DETAIL:|CONTEXT:|Duplicate entry|Incorrect [\w ]*value:|syntax to use near) "
+    r".*?(?= for (?:key|column) | at line \d|\n\[SQL|\n\n|\Z)",
+    re.DOTALL,
+)
+# The SDK logs what is posted, card tokens too, when somebody asks it to be talkative; the engine
+# the rows that it reads.
+LOGGERS = ("shop", "shop.sandbox", "stripe", "sqlalchemy.engine.Engine")
 STRIPE_JS = "https://js.stripe.com"
 
 
@@ -57,21 +68,25 @@ class SessionCookie(SecureCookieSessionInterface):
 
 def redact(record: logging.LogRecord) -> bool:
     """Cut every secret in the record to its kind, traceback included; a filter that keeps all."""
-    record.msg, record.args = SECRETS.sub(r"\1_[hidden]", record.getMessage()), None
+    record.msg, record.args = _redacted(record.getMessage()), None
     if record.exc_info and not record.exc_text:
         # Every formatter takes the text that is there already.
         record.exc_text = logging.Formatter().formatException(record.exc_info)
     if record.exc_text:
-        record.exc_text = SECRETS.sub(r"\1_[hidden]", record.exc_text)
+        record.exc_text = _redacted(record.exc_text)
     return True
+
+
+def _redacted(text: str) -> str:
+    text = SECRETS.sub(r"\1_[hidden]", text)
+    return TYPED.sub(r"\1 [hidden]", PASSWORDS.sub(r"\1:[hidden]@", text))
 
 
 def init_logging(app: Flask) -> None:
     """Redact what is logged at its source: which handlers take it is the host's choice."""
     app.logger.setLevel(logging.INFO)
-    # The SDK logs what is posted, card tokens too, when somebody asks it to be talkative.
-    for logger in (app.logger, logging.getLogger("stripe")):
-        logger.addFilter(redact)
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(redact)
 
 
 def init_security(app: Flask) -> None:

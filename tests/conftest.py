@@ -1,7 +1,8 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,40 @@ from shop.extensions import db
 from shop.migrations import upgrade
 from shop.sandbox import create_sandbox
 from shop.sandbox.events import http_deliver
-from tests import databases, post_office
+from tests import canaries, databases, post_office
 from tests.actors import Browser, Buyer, Switches
-from tests.databases import SECRET
+from tests.canaries import SECRET_KEY, STRIPE_KEY, WEBHOOK_SECRET
 from tests.outbox import OWNER, Outbox, outbox_of
 from tests.post_office import PostOffice
 
-WEBHOOK_SECRET = "whsec_for_tests_only"
+
+@pytest.fixture(autouse=True)
+def _talkative() -> Iterator[None]:
+    """Have every logger say all it can, whatever a test is about."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.DEBUG)
+    yield
+    root.setLevel(level)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test in whose run a secret was logged, or printed where nobody took it."""
+    report = yield
+    said = [text for name, text in report.sections if name.endswith(report.when or "")]
+    leaks = canaries.found_in("\n".join(said))
+    if leaks and report.passed:
+        report.outcome = "failed"
+        report.longrepr = "\n".join(["Secrets were logged or printed:", *leaks])
+    return report
 
 
 @pytest.fixture(scope="session")
 def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the newest schema and the sample goods, to be copied."""
     folder = tmp_path_factory.mktemp("filled")
-    app = create_app({"SECRET_KEY": SECRET, "SHOP_DATA_DIR": folder})
+    app = create_app({"SECRET_KEY": SECRET_KEY, "SHOP_DATA_DIR": folder})
     with app.app_context():
         upgrade()
         fill()
@@ -59,7 +80,7 @@ def make_app(tmp_path: Path, database: str | None) -> Iterator[Callable[..., Fla
     made: list[Flask] = []
 
     def make(**settings: Any) -> Flask:
-        given = {"SECRET_KEY": SECRET, "SHOP_DATA_DIR": tmp_path, "TESTING": True}
+        given = {"SECRET_KEY": SECRET_KEY, "SHOP_DATA_DIR": tmp_path, "TESTING": True}
         app = create_app(given | {"DATABASE_URL": database} | settings)
         # A view that breaks is a 500 page here too, as the visitor would see it.
         app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -162,7 +183,7 @@ def till(
         return
     with Served() as sandbox_server, Served() as shop_server:
         app = make_app(
-            STRIPE_SECRET_KEY="sk_test_standalone",
+            STRIPE_SECRET_KEY=STRIPE_KEY,
             STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
             STRIPE_API_BASE=sandbox_server.base,
             **settings,

@@ -20,9 +20,9 @@ from shop import create_app
 from shop.demo import fill
 from shop.extensions import Base, db
 from shop.migrations import upgrade
+from tests.canaries import SECRET_KEY as SECRET
 
 ALL = ("sqlite", "postgresql", "mariadb")
-SECRET = "for tests only, 32 characters or more"
 SERVERS = {
     "postgresql": os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1/postgres"),
     "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1/mysql"),

@@ -12,8 +12,9 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from shop.sandbox import create_sandbox
+from tests import canaries
 
-SECRET = "whsec_bench"
+SECRET = canaries.WEBHOOK_SECRET
 TERMS: dict[str, Any] = {
     "mode": "payment",
     "success_url": "https://shop.test/done?session_id={CHECKOUT_SESSION_ID}",
@@ -69,7 +70,7 @@ class Bench:
         """Call the API and wait until what follows the answer is done."""
         pairs = dict(flat(params or {}))
         place = {"query_string": pairs} if method == "GET" else {"data": pairs}
-        headers = {"Authorization": "Bearer sk_test_bench", **options.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {canaries.STRIPE_KEY}", **options.pop("headers", {})}
         return self.http.open(
             f"/v1{path}", method=method, headers=headers, buffered=True, **place, **options
         )
@@ -124,7 +125,7 @@ def charged(bench: Bench, number: str = "4242424242424242", **form: Any) -> str:
     return str(bench.state()["charges"][0]["id"])
 
 
-def client(url: str, key: str = "sk_test_bench", **options: Any) -> stripe.StripeClient:
+def client(url: str, key: str = canaries.STRIPE_KEY, **options: Any) -> stripe.StripeClient:
     """Return the SDK's client for a sandbox at the URL."""
     stripe.enable_telemetry = False
     return stripe.StripeClient(key, base_addresses={"api": url}, **options)
