@@ -82,6 +82,7 @@ def page(
         fields = _typed_fields() if resend_to else []
         html = render_template(
             "errors/error.html",
+            code=code,
             title=title,
             message=message,
             code=code,

@@ -1,11 +1,6 @@
 """Whatever is sent gets an answer that helps: as a page, as JSON, and never as a broken server."""
 
-import json
-import random
-import re
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import quote
 
 import pytest
 from flask import Flask
@@ -13,152 +8,7 @@ from sqlalchemy import exc
 
 from shop.errors import ShopError
 from tests.actors import Answer, Browser
-from tests.databases import on_all
 from tests.pages import form_to, forms, send
-
-TEXTS = [
-    "", " ", "Hello", "\x00", "a\x00b", "\ud800", "x" * 3000, "💥" * 50, "日本語", "\u202e",
-    "\r\n\t", "<script>alert(1)</script>", "' OR 1=1 --", "{{ 7 * 7 }}", "%s%n", "../../etc/passwd",
-    "\ufffe",
-]  # fmt: skip
-NUMBERS = [
-    "0", "1", "2", "-1", "+1", "1.0", "1e9", "٣", "１", "0x10", " 1 ", "1_000", "NaN", "9" * 18,
-    str(2**63 - 1), str(2**63), "9" * 19, "9" * 30, "9" * 4301,
-]  # fmt: skip
-RAW = ["%00", "%FF", "%ED%A0%80", "%C3%28", "%F8%88", "%", "%zz", "%252e", "..%2f..", "%0d%0aX: y"]
-JSON = [
-    None, True, 0, -1, 1.5, 10**400, "", "text", "\ud800", "\x00", [], [1, 2], {}, [[]],
-    {"order": []}, {"order": {}}, {"order": 1}, {"order": None}, {"order": "\ud800"},
-    {"order": "\x00"}, {"product_id": []}, {"product_id": {}, "quantity": []},
-    {"product_id": 1, "quantity": 10**30},
-    {"product_id": True}, {"product_id": 1.0}, {"product_id": "1", "quantity": None},
-    {"comment": 1}, {"comment": ["a"], "name": {}}, {"comment": "\ud800"},
-]  # fmt: skip
-METHODS = [
-    "GET",
-    "GET",
-    "POST",
-    "POST",
-    "POST",
-    "HEAD",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-]
-METHODS += ["CONNECT", "PROPFIND", "get", "BREW"]
-
-
-def pick_path(chance: random.Random, app: Flask) -> str:
-    """Return an address of the shop with anything in its places, percent-encoded."""
-    rules = [*app.url_map.iter_rules()]
-    rule = chance.choice(rules).rule if chance.random() < 0.95 else "/sandbox/<x>/<y>"
-
-    def place(_: re.Match[str]) -> str:
-        kind = chance.random()
-        if kind < 0.5:
-            return quote(chance.choice(NUMBERS))
-        if kind < 0.7:
-            return chance.choice(RAW)
-        return quote(chance.choice(TEXTS), errors="surrogatepass", safe="/")
-
-    return re.sub(r"<[^>]+>", place, rule)
-
-
-def pick_query(chance: random.Random) -> str:
-    names = ("before", "after", "q", "lang", "session_id", "order", "x")
-    pairs = []
-    for _ in range(chance.randrange(3)):
-        value = quote(chance.choice(NUMBERS + TEXTS), errors="surrogatepass")
-        pairs.append(f"{chance.choice(names)}={chance.choice([value, *RAW])}")
-    return "&".join(pairs)
-
-
-def pick_fields(chance: random.Random, token: str) -> list[tuple[str, bytes]]:
-    names = ("comment", "name", "product_id", "quantity", "order", "stripeToken", "email", "x\x00")
-    fields = [("csrf_token", token.encode())]
-    for _ in range(chance.randrange(4)):
-        value = chance.choice(TEXTS + NUMBERS).encode("utf-8", "surrogatepass")
-        fields.append(
-            (chance.choice(names), chance.choice([value, value, b"\xff\xfe", b"\xed\xa0\x80"]))
-        )
-    return fields
-
-
-def multipart(fields: list[tuple[str, bytes]], chance: random.Random) -> bytes:
-    parts = []
-    for name, value in fields:
-        extra = chance.choice(
-            [b"", b"", b'; filename="a.txt"', b"; filename*=utf-8''%ff", b'; x="']
-        )
-        head = b'Content-Disposition: form-data; name="' + name.encode() + b'"' + extra
-        kind = chance.choice([b"", b"\r\nContent-Type: text/plain; charset=utf-16"])
-        parts.append(b"--cut\r\n" + head + kind + b"\r\n\r\n" + value + b"\r\n")
-    return b"".join(parts) + chance.choice([b"--cut--\r\n", b"--cut--\r\n", b""])
-
-
-def pick_body(chance: random.Random, token: str) -> tuple[bytes, str | None]:
-    """Return a body and its content type, which often fits."""
-    kind = chance.randrange(5)
-    if kind == 0:
-        text = json.dumps(chance.choice(JSON))
-        broken = chance.choice(["{", "[" * 2000, '{"a":', "\ufeff{}", "NaN"])
-        return chance.choice([text, text, text, broken]).encode(), "application/json"
-    if kind == 1:
-        return bytes(chance.randrange(256) for _ in range(50)), chance.choice(
-            ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain", "é/é", None]
-        )
-    fields = pick_fields(chance, token)
-    if kind == 2:
-        return multipart(fields, chance), "multipart/form-data; boundary=cut"
-    body = "&".join(f"{quote(name)}={quote(value)}" for name, value in fields)
-    return body.encode(), "application/x-www-form-urlencoded"
-
-
-def pick_headers(chance: random.Random) -> dict[str, str | None]:
-    odd = {
-        "Accept": ["application/json", "*/*;q=x", "a/b/c", "text/html;q=-1", "\x80\xff", ";;;,,,"],
-        "Accept_Language": ["ja", "ja-JP;q=0.8", "x" * 500, "-", "\xe9", ";q=1,,"],
-        "Cookie": ["session=\xff", "session=a.b.c", "=;=;", "session=" + "x" * 5000],
-        "Content_Length": ["-1", "x", "99999999999", "0", ""],
-        "Stripe_Signature": ["t=1,v1=\xe9", "t=x", "", "v1=,t="],
-        "If_None_Match": ['"x"', "\xe9"],
-        "Range": ["bytes=0-1", "bytes=9-1", "x"],
-        "Content_Encoding": ["gzip", "x"],
-        "Transfer_Encoding": ["chunked", "x"],
-        "X_Forwarded_For": ["1.2.3.4", "\xe9", "x" * 500],
-    }
-    names = chance.sample(sorted(odd), chance.randrange(3))
-    return {name: chance.choice(odd[name]) for name in names}
-
-
-# Werkzeug leaves the file of an upload that is cut short to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@on_all
-@pytest.mark.parametrize("seed", range(4))
-def test_no_request_breaks_the_shop(
-    app: Flask, seed: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    chance = random.Random(seed)
-    page = send(app)
-    form = form_to(page.text, "/")
-    assert form is not None
-    token = form.fields["csrf_token"]
-    for _ in range(150):
-        body, content_type = pick_body(chance, token)
-        sent: dict[str, Any] = {
-            "path": pick_path(chance, app),
-            "method": chance.choice(METHODS),
-            "query": pick_query(chance),
-            "body": body,
-            "content_type": content_type,
-            "cookie": page.headers["Set-Cookie"].split(";")[0],
-            "x_csrftoken": token,
-        } | {name.lower(): value for name, value in pick_headers(chance).items()}
-        answer = send(app, **sent)
-        assert answer.status < 500, sent
-    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -356,6 +206,7 @@ def test_a_refusal_keeps_its_status_code_and_words(app: Flask) -> None:
     assert page.status == 429
     assert int(page.headers["Retry-After"]) > 0
     assert "Wait a <moment>." in page.words
+    assert 'data-error="too_fast"' in page.text
     assert "<moment>" not in page.text
     answer = Browser(app).get("/fast", Accept="application/json")
     assert answer.json == {"error": {"code": "too_fast", "message": "Wait a <moment>."}}

@@ -137,7 +137,12 @@ def test_wrong_keys(bench: Bench, key: str) -> None:
 
 
 def test_no_key_and_garbled_keys(bench: Bench) -> None:
-    for header in ({}, {"Authorization": "Basic %%%"}, {"Authorization": "Bearer"}):
+    for header in (
+        {},
+        {"Authorization": "Basic %%%"},
+        {"Authorization": "Basic é"},
+        {"Authorization": "Bearer"},
+    ):
         assert bench.http.get("/v1/events", headers=header).status_code == 401
 
 

@@ -99,8 +99,7 @@ def check_key(box: Sandbox, *, publishable: bool) -> None:
     """
     if request.environ.get("shop.in_process"):
         return
-    given = request.authorization
-    key = str((given.token or given.username or "") if given else "")
+    key = _given_key()
     if not key:
         text = (
             "You did not provide an API key. You need to provide your API key in the Authorization"
@@ -113,6 +112,14 @@ def check_key(box: Sandbox, *, publishable: bool) -> None:
         known = any(hmac.compare_digest(key.encode(), own.encode()) for own in box.secret_keys)
     if not known:
         raise AuthenticationError(401, f"Invalid API Key provided: {key[:8]}****")
+
+
+def _given_key() -> str:
+    try:
+        given = request.authorization
+    except ValueError:  # "Basic" and something beyond ASCII
+        return ""
+    return str((given.token or given.username or "") if given else "")
 
 
 def _pairs() -> list[tuple[str, str]]:
