@@ -24,7 +24,7 @@ from shop.throttle import Throttle
 from tests.actors import Answer
 from tests.databases import on_all
 from tests.fuzz_world import World, live_in
-from tests.knocks import Knock, events, knocks
+from tests.knocks import Knock, events, knocks, known_troubles
 from tests.pages import send
 
 MOST = int(os.environ.get("TEST_FUZZ", "3000"))
@@ -87,7 +87,7 @@ def test_no_request_breaks_a_shop_that_does_not_sell(
 
 
 def knock_at(app: Flask, world: World, most: int) -> Counter[Any]:
-    """Send so many requests, or some more, to all addresses alike; return what was counted."""
+    """Send so many requests, or some more, to all addresses; return what was counted."""
     counts: Counter[Any] = Counter()
     weather = ["ok"]
 
@@ -101,9 +101,16 @@ def knock_at(app: Flask, world: World, most: int) -> Counter[Any]:
         check(knock, answer)
         count(counts, knock, answer)
 
-    plans = [(knocks(world, rule), 3 if rule.is_guarded else 1) for rule in world.rules]
+    for rule in world.rules:
+        for trouble in known_troubles(world, rule):
+            knock_once(trouble)
+    counts["sent"] = 0
+    plans = [
+        (knocks(world, rule), 6 if rule.is_guarded else 2 if rule.is_of_shop else 1)
+        for rule in world.rules
+    ]
     if world.objects:
-        plans.append((events(world), 8))
+        plans.append((events(world), 12))
     share = most / sum(weight for _, weight in plans)
     for plan, (requests, weight) in enumerate(plans):
         for run in range(ceil(share * weight / FAIR.max_examples)):
