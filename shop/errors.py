@@ -85,7 +85,6 @@ def page(
             code=code,
             title=title,
             message=message,
-            code=code,
             order=order,
             resend_to=resend_to,
             fields=fields,
