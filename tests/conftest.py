@@ -225,6 +225,11 @@ class Served:
         return self.app(environ, start_response)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest: no process is to wait for one of them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many tests passed on each database: the counts are to be equal."""
     counts = dict.fromkeys(databases.ALL, 0)
