@@ -7,7 +7,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from shop.catalog import shelf
 from shop.extensions import db
+from shop.payments import ordering, service
+from shop.payments.models import Order
 from tests.actors import Answer, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
@@ -221,6 +224,18 @@ def test_a_second_click_after_the_cart_was_paid_leads_to_the_order(till: Till) -
     first = charge(buyer)
     assert charge(buyer).location == first.location
     assert len(till.sandbox.state["charges"]) == 1
+
+
+def test_a_cart_that_an_event_pays_during_a_second_click_is_not_ordered_again(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    paid = buyer.submit("/payments/charge", {"stripeToken": "tok_visa"}).location
+    with app.test_request_context():
+        order = db.session.query(Order).one()
+        clicker = ordering.Buyer(order.visitor, order.cart_id, "en")
+        with pytest.raises(service.AlreadyOrdered) as already:
+            ordering.order_goods(shelf.choose([(1, 1)]), clicker)
+    assert paid == f"/orders/{already.value.token}"
 
 
 def test_a_session_that_stripe_will_not_end_is_not_left_open_beside_a_charge(app: Flask) -> None:

@@ -83,8 +83,10 @@ def pay_again(token: str, buyer: ordering.Buyer) -> Started:
         except _Closed:
             order = service.get_order(token)
     wanted = [(line.product_id, line.quantity) for line in order.lines]
-    # Somebody else's link orders the same goods, but ends nobody else's payment.
-    cart_id = order.cart_id if order.visitor == buyer.visitor else None
+    # Somebody else's link orders the same goods, but ends nobody else's payment. Who has paid that
+    # cart in another way wants more than was in it.
+    is_mine = order.visitor == buyer.visitor
+    cart_id = order.cart_id if is_mine and not service.order_of_cart(order.cart_id) else None
     return buy(shelf.choose(wanted), ordering.Buyer(buyer.visitor, cart_id, buyer.language))
 
 

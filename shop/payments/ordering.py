@@ -67,7 +67,8 @@ class Buyer:
 def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
     """Order these choices without starting a payment, and return the order's token.
 
-    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked.
+    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked; and
+    AlreadyOrdered for a cart whose order is paid.
     """
     refuse_where_off()
     if not choices:
@@ -113,6 +114,10 @@ def _find_or_make_order(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     order = db.session.scalar(select(Order).where(Order.open_key == key))
     if order is not None:
         return order.token
+    # Asked after the key: an event may have paid the cart's order since this request began.
+    paid = service.order_of_cart(buyer.cart_id)
+    if paid is not None:
+        raise service.AlreadyOrdered(paid)
     service.release_other_modes()
     order = _new_order(choices, buyer, key)
     db.session.add(order)

@@ -172,10 +172,10 @@ def newest_ordered(visitor: str, since: datetime) -> str | None:
     return db.session.scalar(mine.where(Order.created > since).order_by(Order.id.desc()).limit(1))
 
 
-def is_cart_ordered(cart_id: str) -> bool:
-    """Tell whether a cart has become an order that is paid or whose payment is on its way."""
-    ordered = select(Order.id).where(Order.cart_id == cart_id, Order.state.in_(ORDERED))
-    return db.session.scalar(ordered.limit(1)) is not None
+def order_of_cart(cart_id: str | None) -> str | None:
+    """Return the token of what a cart became that is paid, or whose payment is on its way."""
+    ordered = select(Order.token).where(Order.cart_id == cart_id, Order.state.in_(ORDERED))
+    return db.session.scalar(ordered.limit(1)) if cart_id else None
 
 
 def summary(order: Order) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def show_order(already: service.AlreadyOrdered) -> ResponseReturnValue:
 def empty_paid_cart() -> None:
     """Empty a cart whose order is paid: its buyer may never have seen the success page."""
     has_items = session.get("cart", {}).get("items") and request.endpoint != "static"
-    if has_items and service.is_cart_ordered(cart.cart_id()):
+    if has_items and service.order_of_cart(cart.cart_id()) is not None:
         cart.empty()
 
 
