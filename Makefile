@@ -2,12 +2,15 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+DATABASE ?= sqlite
+MINUTES ?= 60
+WORKERS ?= 2
 BIN := .venv/bin
 EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench docs translations requirements check-requirements clean
+.PHONY: help run test torture lint format bench docs translations requirements check-requirements clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +22,10 @@ run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127
 
 test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+torture: $(BIN)/.dev ## kill the shop at random for MINUTES=60 (or KILLS=200) on DATABASE=sqlite, compare its books
+	PYTHONPATH=. $(BIN)/python -m tests.torture --database $(DATABASE) --minutes $(MINUTES) \
+		--workers $(WORKERS) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(BIN)/.dev ## check style, format and types
 	$(BIN)/ruff check .
