@@ -14,11 +14,12 @@ from tests.torture.load import Diary, Load
 from tests.torture.world import World
 
 BUYERS, POSTERS = 4, 2
-# Between two blows.
-MOST_ANSWERS = 30
+# Between two blows, and while Stripe is slow: then a blow falls while the shop waits for it.
+MOST_ANSWERS, FEW_ANSWERS = 30, 4
 # One blow in so many takes the master too.
 MASTER_EVERY = 3
-WEATHER = {"deliver": 6, "duplicate": 2, "reorder": 1, "delay": 1, "drop": 2}
+WEBHOOKS = {"deliver": 6, "duplicate": 2, "reorder": 1, "delay": 1, "drop": 2}
+API = {"ok": 5, "slow": 3, "lost": 1}
 RESENT = 20
 
 
@@ -72,8 +73,10 @@ def torture(
 
 def _strike(world: World, diary: Diary, rng: random.Random, kills: Counter[str]) -> None:
     """Kill somebody at a random instant, after some work was done."""
-    world.switch("webhooks", mode=rng.choices(list(WEATHER), list(WEATHER.values()))[0])
-    diary.wait_for_answers(rng.randint(1, MOST_ANSWERS))
+    api = _any_of(rng, API)
+    world.switch("api", mode=api, seconds=1, times=0 if api == "slow" else 2)
+    world.switch("webhooks", mode=_any_of(rng, WEBHOOKS))
+    diary.wait_for_answers(rng.randint(1, FEW_ANSWERS if api == "slow" else MOST_ANSWERS))
     time.sleep(rng.uniform(0, 0.2))  # not just after an answer, when little is under way
     if kills.total() % MASTER_EVERY:
         kills["worker"] += world.kill_worker(rng)
@@ -83,12 +86,17 @@ def _strike(world: World, diary: Diary, rng: random.Random, kills: Counter[str])
     world.start_shop()
 
 
+def _any_of(rng: random.Random, weights: dict[str, int]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
 def _settle(world: World, rng: random.Random, outcome: Outcome) -> None:
     """Let everything come to its end: events and reconciliation, either first, then mail."""
 
     def reconcile() -> None:
         outcome.healed += _reconcile(world)["settled"]
 
+    world.switch("api", mode="ok")
     steps = [world.redeliver, reconcile]
     rng.shuffle(steps)
     for step in steps:
