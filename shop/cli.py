@@ -99,12 +99,12 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def refund(number: int, amount: int | None, yes: bool) -> None:
     """Give the money of an order back, all or a part of it."""
-    from shop.payments import refunds, service
+    from shop.payments import giving_back, service
 
     order = service.find_by_number(number)
     what = _amount(amount, order.currency) if amount is not None else "all that is left"
     _confirm(f"Refund {what} of order {number} ({_amount(order.amount, order.currency)})?", yes)
-    _say_refunded(refunds.refund(number, amount), number)
+    _say_refunded(giving_back.refund(number, amount), number)
 
 
 @shop.command()

@@ -316,11 +316,13 @@ class Money(RuleBasedStateMachine):
         return rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_the_books_agree_on_sqlite(part: int, filled_database: Path, worker: str) -> None:
     walk("sqlite", 25, part, filled_database, worker)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_the_books_agree_on_servers(kind: str, filled_database: Path, worker: str) -> None:
     walk(kind, 10, 0, filled_database, worker)

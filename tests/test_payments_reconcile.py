@@ -11,6 +11,7 @@ from shop.extensions import db
 from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import on_all
+from tests.wire import Wire
 
 pytestmark = on_all
 
@@ -107,3 +108,101 @@ def test_an_order_that_can_still_be_paid_keeps_its_goods(app: Flask) -> None:
     assert Buyer(app).submit("/payments/session", {"product_id": 3, "quantity": 1}).status == 409
     assert slow.pay(order["url"]).status == 303
     assert slow.see(order["order"])["state"] == "paid"
+
+
+def test_it_learns_of_a_session_whose_answer_was_lost(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    till.sandbox.api("lost", times=1)
+    assert till.buyer().submit("/payments/session", {"product_id": 1}).status == 503
+    till.buyer().pay(till.sandbox.state["sessions"][0]["url"])
+    assert till.orders()[0]["state"] == "pending"
+    assert run(till.app, "--dry-run")["mismatches"][0]["stripe"] == "paid"
+    assert run(till.app)["settled"] == 1
+    assert till.orders()[0]["state"] == "paid"
+    assert len(till.sandbox.state["sessions"]) == 1
+
+
+def test_a_session_that_never_was_is_begun_and_can_be_paid(till: Till) -> None:
+    till.sandbox.api("refuse", times=1)
+    buyer = till.buyer()
+    assert buyer.submit("/payments/session", {"product_id": 1}).status == 503
+    assert run(till.app)["settled"] == 0
+    assert buyer.pay(buyer.order()["url"]).status == 303
+    assert len(till.sandbox.state["sessions"]) == 1
+    assert till.orders()[0]["state"] == "paid"
+
+
+def force(app: Flask, state: str, outcome: str) -> None:
+    """Make the database say something of the only order that Stripe does not."""
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text(f"UPDATE orders SET state = '{state}', open_key = NULL"))
+        closed = f"UPDATE attempts SET outcome = '{outcome}', open_order_id = NULL"
+        connection.execute(text(closed))
+
+
+def test_it_finds_what_was_paid_after_the_order_was_given_up(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"])
+    force(till.app, "cancelled", "expired")
+    row = {"order": order["order"], "kind": "state", "ours": "cancelled", "stripe": "paid"}
+    assert run(till.app, "--dry-run") == {"checked": 0, "settled": 0, "mismatches": [row]}
+    assert run(till.app) == {"checked": 0, "settled": 1, "mismatches": [row]}
+    assert till.orders()[0]["state"] == "paid"
+    assert run(till.app) == {"checked": 0, "settled": 0, "mismatches": []}
+
+
+def test_it_tells_of_what_is_paid_here_alone_and_changes_nothing(till: Till) -> None:
+    order = till.buyer().order()
+    force(till.app, "paid", "paid")
+    row = {"order": order["order"], "kind": "state", "ours": "paid", "stripe": "pending"}
+    assert run(till.app) == run(till.app) == {"checked": 0, "settled": 0, "mismatches": [row]}
+    assert till.orders()[0]["state"] == "paid"
+
+
+def test_it_tells_of_a_refund_that_stripe_does_not_have(till: Till) -> None:
+    token = till.buyer().buy()
+    with till.app.app_context(), db.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ledger (order_id, kind, stripe_id, amount, currency, state, told,"
+                " payment_id, created) SELECT order_id, 'refund', 're_nobody', 500, 'jpy',"
+                " 'succeeded', told, id, created FROM ledger"
+            )
+        )
+    rows = run(till.app)["mismatches"]
+    assert [(row["order"], row["kind"], row["ours"]) for row in rows] == [
+        (token, "refund", "succeeded")
+    ]
+
+
+def test_one_payment_that_is_not_answered_keeps_nobody_else_waiting(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    first, second = Buyer(app).order(), Buyer(app).order()
+    for order in (first, second):
+        buyer.pay(order["url"])
+    wire = Wire(app)
+    wire.change = lambda answer: {} if answer.get("id") == first["id"] else answer
+    result = app.test_cli_runner().invoke(args=["shop", "reconcile", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["settled"] == 1
+    assert "cannot reach" in result.stderr
+    assert buyer.see(second["order"])["state"] == "paid"
+
+
+def test_an_event_about_money_that_stripe_does_not_show_is_asked_for_again(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    buyer.pay(buyer.order()["url"])
+    charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]
+    buyer.post(f"/sandbox/control/charges/{charge}/refund", {})
+    events = buyer.get("/sandbox/control/state").json["events"]
+    event = next(e["id"] for e in events if e["type"] == "charge.refunded")
+    wire = Wire(app)
+    wire.refuse = ("GET", 404, "resource_missing")
+    path = f"/sandbox/control/events/{event}/resend"
+    assert buyer.post(path, {}, Accept="application/json").json["response_code"] == 503
+    wire.refuse = None
+    assert buyer.post(path, {}, Accept="application/json").json["response_code"] == 200

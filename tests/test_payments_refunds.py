@@ -136,11 +136,11 @@ def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
 
 def _refund_in_thread(app: Flask, amount: int) -> bool:
     from shop.errors import ShopError
-    from shop.payments import refunds
+    from shop.payments import giving_back
 
     with app.app_context():
         try:
-            refunds.refund(1, amount)
+            giving_back.refund(1, amount)
         except ShopError:
             return False
     return True
@@ -169,6 +169,33 @@ def test_reconciling_carries_out_what_was_not_answered(till: Till) -> None:
     assert command(till.app, "reconcile").exit_code == 0
     assert state(till) == ("refunded", 2000)
     assert len(till.sandbox.state["refunds"]) == 1
+
+
+@pytest.mark.parametrize("amount", [["--amount", "500"], []])
+def test_who_asks_again_after_reconciling_does_not_give_back_more(
+    till: Till, amount: list[str]
+) -> None:
+    till.sandbox.webhooks("drop")
+    till.buyer().buy()
+    till.sandbox.api("lost")
+    assert refund(till.app, 1, *amount).exit_code == 1
+    till.sandbox.api("ok")
+    command(till.app, "reconcile")
+    again = refund(till.app, 1, *amount)
+    assert (again.exit_code, "goes back" in again.output) == (0, True), again.output
+    assert len(till.sandbox.state["refunds"]) == 1
+    more = refund(till.app, 1, *amount)
+    assert (more.exit_code == 0) == bool(amount)
+
+
+def test_all_that_is_left_goes_back_after_a_part_whose_answer_was_lost(till: Till) -> None:
+    till.buyer().buy()
+    till.sandbox.api("lost")
+    assert refund(till.app, 1, "--amount", "500").exit_code == 1
+    till.sandbox.api("ok")
+    assert refund(till.app, 1).exit_code == 0
+    assert state(till) == ("refunded", 2000)
+    assert sorted(one["amount"] for one in till.sandbox.state["refunds"]) == [500, 1500]
 
 
 def test_a_refund_of_a_day_ago_is_looked_for_and_not_sent_again(till: Till) -> None:

@@ -8,7 +8,7 @@ from shop import mail
 from shop.errors import ShopError
 from shop.extensions import write
 from shop.money import Money
-from shop.payments import refunds, service, settle
+from shop.payments import giving_back, service, settle
 
 
 class NotYours(ShopError):
@@ -37,11 +37,11 @@ def take_as_paid(number: int) -> None:
 def give_back(number: int) -> list[Money]:
     """Refund all the money of an order that needs review and return what goes back.
 
-    Raises OrderMissing, NotYours, and what refunds.refund() raises.
+    Raises OrderMissing, NotYours, and what giving_back.refund() raises.
     """
     if service.find_by_number(number).state != "needs_review":
         raise NotYours(_not_in_review())
-    return refunds.refund(number)
+    return giving_back.refund(number)
 
 
 def ship(number: int) -> None:

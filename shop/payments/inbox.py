@@ -3,6 +3,8 @@
 https://docs.stripe.com/webhooks
 """
 
+from contextlib import suppress
+
 from shop.extensions import db, end_read, is_key
 from shop.payments import attempts, disputes, gateway, ledger, refunds, service, settle
 from shop.payments.facts import Event
@@ -90,5 +92,8 @@ def _ask_whose(event: Event) -> str:
 def _learn_payment(order_id: int) -> None:
     """Ask for the tries to pay an order, whatever became of them here."""
     tried = db.session.query(Attempt.id).filter_by(order_id=order_id).order_by(Attempt.id).all()
+    end_read()
     for (attempt_id,) in tried:
-        settle.look_at(attempt_id)
+        # What Stripe does not know of one of them is no reason not to ask about the others.
+        with suppress(gateway.StripeRefused):
+            settle.look_at(attempt_id)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from shop.errors import ShopError
 from shop.extensions import db, end_read
-from shop.payments import books, gateway, refunds, service, settle, sweep, underway
+from shop.payments import books, gateway, giving_back, service, settle, sweep, underway
 from shop.payments.models import Attempt, LedgerEntry, Order
 from shop.payments.report import Report
 
@@ -71,7 +71,7 @@ def _orders_with_asked_refunds() -> Sequence[int]:
 
 def _resume_refunds(order_id: int, report: Report) -> None:
     try:
-        refunds.resume(order_id)
+        giving_back.resume(order_id)
     except ShopError as error:
         if isinstance(error, gateway.StripeUnreachable):
             raise

@@ -1,22 +1,16 @@
-"""Money that goes back, asked for here or in Stripe's dashboard; the ledger knows it once.
+"""What Stripe says of money that goes back, asked for here or in its dashboard: known once.
 
 https://docs.stripe.com/refunds
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from flask import current_app
-from flask_babel import gettext as _
 from sqlalchemy import func, select, update
 
 from shop import mail
-from shop.errors import ShopError
 from shop.extensions import changed_rows, db, end_read, insert_once, now, write
-from shop.money import Money
-from shop.payments import attempts, gateway, ledger, service
+from shop.payments import gateway, ledger, service
 from shop.payments.facts import Event, Refund
 from shop.payments.models import REFUND_COUNTS, Attempt, LedgerEntry, Order
 
@@ -29,53 +23,10 @@ BEFORE = {
 }
 
 
-class NotRefundable(ShopError):
-    """There is no money of this order that could go back."""
-
-    status = 409
-    code = "not_refundable"
-
-
-class BadRefund(ShopError):
-    """The amount is none, or more than is left."""
-
-    status = 422
-    code = "bad_refund"
-
-    def __init__(self, left: Money) -> None:
-        amount = left.format(current_app.config["SHOP_LOCALE"])
-        super().__init__(
-            _("From 1 up to %(amount)s can be refunded. No money has moved.", amount=amount)
-        )
-
-
-def refund(number: int, amount: int | None = None) -> list[Money]:
-    """Give back `amount` (minor units; None: all that is left) and return what goes back.
-
-    Where an earlier refund of the order has not been answered, that one is carried out and no
-    other: it may be the same wish. So may one of this amount whose outcome nobody was told.
-    Raises OrderMissing, NotRefundable, BadRefund, StripeUnreachable.
-    """
-    order_id = service.find_by_number(number).id
-    asked = _asked_of(order_id)
-    if not asked:
-        learned = write(partial(_learned_meanwhile, order_id, amount))
-        if learned:
-            return learned
-        asked = write(partial(_reserve, order_id, amount))
-    return [_carry_out(entry_id) for entry_id in asked]
-
-
-def resume(order_id: int) -> None:
-    """Carry out the refunds of an order that Stripe has not answered; raises what refund() does."""
-    for entry_id in _asked_of(order_id):
-        _carry_out(entry_id)
-
-
 def sync(payment_id: int, event: Event | None = None) -> None:
     """Write down what Stripe says of a payment's refunds; raises StripeUnreachable."""
     payment = db.session.get_one(LedgerEntry, payment_id)
-    order_id, of = payment.order_id, _named(payment)
+    order_id, of = payment.order_id, named(payment)
     end_read()
     try:
         found = gateway.list_refunds(of)
@@ -98,137 +49,7 @@ def apply(
     service.follow_ledger(order, total.paid, total.refunded)
 
 
-def _asked_of(order_id: int) -> list[int]:
-    mine = select(LedgerEntry.id).where(LedgerEntry.order_id == order_id)
-    asked = mine.where(LedgerEntry.kind == "refund", LedgerEntry.state == "asked")
-    found = list(db.session.scalars(asked.order_by(LedgerEntry.id)))
-    end_read()
-    return found
-
-
-def _learned_meanwhile(order_id: int, amount: int | None) -> list[Money]:
-    """Return the refund that was asked for in vain, as it seemed, and that an event told of."""
-    order = service.hold(order_id)
-    untold = [
-        entry
-        for entry in ledger.entries(order_id)
-        if entry.is_refund and not entry.told and now() - entry.created < attempts.KEY_LIFETIME
-    ]
-    if amount not in (None, sum(entry.amount for entry in untold)):
-        return []
-    for entry in untold:
-        entry.told = True
-    return [Money(entry.amount, order.currency) for entry in untold]
-
-
-def _reserve(order_id: int, amount: int | None) -> list[int]:
-    """Write down what is to be given back, before Stripe hears of it; never more than was paid."""
-    order = service.hold(order_id)
-    entries = ledger.entries(order_id)
-    left = ledger.sums(entries).left
-    if order.state not in (*service.SETTLED, "needs_review") or left < 1:
-        raise NotRefundable(_("There is nothing left to refund. No money has moved."))
-    wanted = left if amount is None else amount
-    if not 1 <= wanted <= left:
-        raise BadRefund(Money(left, order.currency))
-    asked: list[LedgerEntry] = []
-    for payment, rest in ledger.refundable(entries):
-        part = min(rest, wanted - sum(entry.amount for entry in asked))
-        if part > 0:
-            asked.append(_new_entry(order, payment, part, len(entries) + len(asked)))
-    db.session.add_all(asked)
-    db.session.flush()
-    return [entry.id for entry in asked]
-
-
-def _new_entry(order: Order, payment: LedgerEntry, amount: int, number: int) -> LedgerEntry:
-    return LedgerEntry(
-        order_id=order.id,
-        kind="refund",
-        amount=amount,
-        currency=payment.currency,
-        state="asked",
-        key=f"refund-{order.uid}-{number}",
-        told=False,
-        payment_id=payment.id,
-    )
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What Stripe is asked for; read before it is asked, for no transaction may be open then."""
-
-    order_id: int
-    payment_id: int
-    key: str
-    params: dict[str, Any]
-    amount: Money
-    is_safe: bool
-
-
-def _call_of(entry_id: int) -> _Call:
-    entry = db.session.get_one(LedgerEntry, entry_id)
-    order = db.session.get_one(Order, entry.order_id)
-    payment = db.session.get_one(LedgerEntry, entry.payment_id)
-    metadata = {"order": order.uid, "refund": entry.key}
-    params = _named(payment) | {"amount": entry.amount, "metadata": metadata}
-    is_safe = now() - entry.created < attempts.KEY_LIFETIME
-    amount = Money(entry.amount, order.currency)
-    return _Call(order.id, payment.id, entry.key or "", params, amount, is_safe)
-
-
-def _carry_out(entry_id: int) -> Money:
-    """Ask Stripe for a refund: under one key it gives back once, however often it is asked."""
-    call = _call_of(entry_id)
-    end_read()
-    if not call.is_safe:
-        return _look_for(entry_id, call)
-    try:
-        found = gateway.create_refund(call.params, call.key)
-    except gateway.StripeRefused as error:
-        if not error.is_about_request:
-            raise _unknown() from error
-        write(partial(_refuse, entry_id))
-        reason = str(error) or error.code
-        raise NotRefundable(
-            _("Stripe refused the refund: %(reason)s No money has moved.", reason=reason)
-        ) from error
-    except gateway.StripeUnreachable as error:
-        raise _unknown() from error
-    write(lambda: _apply_and_tell(entry_id, call, found))
-    return call.amount
-
-
-def _apply_and_tell(entry_id: int, call: _Call, found: Refund) -> None:
-    apply(call.order_id, call.payment_id, [found])
-    changed_rows(update(LedgerEntry).where(LedgerEntry.id == entry_id).values(told=True))
-
-
-def _look_for(entry_id: int, call: _Call) -> Money:
-    """Learn what became of a refund that was asked for so long ago that its key is forgotten."""
-    sync(call.payment_id)
-    if write(partial(_refuse, entry_id)):
-        raise NotRefundable(
-            _("The refund of a day ago never reached Stripe. No money has moved; ask for it again.")
-        )
-    return call.amount
-
-
-def _refuse(entry_id: int) -> bool:
-    mine = update(LedgerEntry).where(LedgerEntry.id == entry_id, LedgerEntry.state == "asked")
-    return changed_rows(mine.values(state="refused")) == 1
-
-
-def _unknown() -> gateway.StripeUnreachable:
-    return gateway.StripeUnreachable(
-        _(
-            "Stripe did not say whether the refund went through. Nothing is refunded twice: ask "
-            "for the same again in a minute."
-        )
-    )
-
-
-def _named(payment: LedgerEntry) -> dict[str, Any]:
+def named(payment: LedgerEntry) -> dict[str, Any]:
     """Return how Stripe is told which payment is meant."""
     kind = db.session.scalar(select(Attempt.kind).where(Attempt.stripe_id == payment.stripe_id))
     return {"charge" if kind == "charge" else "payment_intent": payment.stripe_id}

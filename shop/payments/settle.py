@@ -93,7 +93,10 @@ def look_at(attempt_id: int) -> None:
 def _find_charge(key: str, begun: datetime) -> Charge | None:
     """Return the charge that was made under an attempt's key, where Stripe has one."""
     charges = gateway.list_charges(begun - CLOCK_MARGIN)
-    return next((charge for charge in charges if charge.attempt == key), None)
+    found = next((charge for charge in charges if charge.attempt == key), None)
+    if found is None and len(charges) >= gateway.MOST_LISTED:
+        raise gateway.StripeUnreachable  # it may be among those that were not listed
+    return found
 
 
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:

@@ -1,6 +1,7 @@
 """A payment that is under way: carried out, or ended before another one begins."""
 
 import json
+from contextlib import suppress
 
 from flask_babel import gettext as _
 from sqlalchemy import update
@@ -83,7 +84,8 @@ def recover_session(attempt_id: int) -> None:
         return
     if write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
         settle.look_at(attempt_id)  # the answer to a key is that of the first time
-    else:
+        return
+    with suppress(service.AlreadyOrdered):
         end_session(token, session.id)
 
 
