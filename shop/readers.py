@@ -96,7 +96,10 @@ def time_zone(raw: str) -> ZoneInfo:
 
 
 def directory(raw: str) -> Path:
-    path = Path(raw).expanduser()
+    try:
+        path = Path(raw).expanduser()
+    except RuntimeError as error:  # ~ of somebody who has no account here
+        raise ValueError(f"{raw!r} is nobody's folder") from error
     if not path.is_absolute():
         raise ValueError(f"{raw!r} is not a full path")
     return path

@@ -102,6 +102,7 @@ def test_every_example_is_right_where_it_is_no_placeholder(setting: Any) -> None
 @example(name="SHOP_PUBLIC_URL", value="https://[::1")
 @example(name="SHOP_PUBLIC_URL", value="https://a..b")
 @example(name="MAIL_URL", value="smtp://[")
+@example(name="SHOP_DATA_DIR", value="~nobody-here/shop")
 def test_no_value_breaks_the_start_with_anything_but_a_refusal(name: str, value: str) -> None:
     with suppress(ConfigError):
         load({name: value})

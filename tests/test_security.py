@@ -354,7 +354,7 @@ def test_in_a_folder_posting_paying_and_redirects_stay_in_it(make_app: MakeApp) 
 
 # --- forms ----------------------------------------------------------------------------------
 
-UNPROTECTED = {"/payments/webhook"}
+UNPROTECTED = {"/payments/webhook", "/tasks"}
 
 
 def form_addresses(app: Flask) -> Iterator[str]:
