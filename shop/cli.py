@@ -102,8 +102,9 @@ def refund(number: int, amount: int | None, yes: bool) -> None:
     from shop.payments import giving_back, service
 
     order = service.find_by_number(number)
-    what = _amount(amount, order.currency) if amount is not None else "all that is left"
-    _confirm(f"Refund {what} of order {number} ({_amount(order.amount, order.currency)})?", yes)
+    left = _amount(giving_back.left_of(order.id), order.currency)
+    what = f"all that is left, {left}," if amount is None else _amount(amount, order.currency)
+    _confirm(f"Refund {what} of order {number}?", yes)
     _say_refunded(giving_back.refund(number, amount), number)
 
 

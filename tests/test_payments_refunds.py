@@ -87,8 +87,10 @@ def test_an_amount_that_cannot_be_is_refused(till: Till, amount: str) -> None:
 
 def test_it_asks_first(till: Till) -> None:
     till.buyer().buy()
-    assert command(till.app, "refund", "1", given="n\n").exit_code == 1
-    assert state(till) == ("paid", 0)
+    refund(till.app, 1, "--amount", "100")
+    asked = command(till.app, "refund", "1", given="n\n")
+    assert (asked.exit_code, "all that is left, ¥1,900, of order 1?" in asked.output) == (1, True)
+    assert state(till) == ("partially_refunded", 100)
     assert command(till.app, "refund", "1", given="y\n").exit_code == 0
     assert state(till) == ("refunded", 2000)
 

@@ -49,9 +49,16 @@ def refund(number: int, amount: int | None = None) -> list[Money]:
     order_id = service.find_by_number(number).id
     done = [_carry_out(entry_id) for entry_id in _asked_of(order_id)]
     done = done or write(partial(_learned_meanwhile, order_id, amount))
-    if done and (amount is not None or not _left(order_id)):
+    if done and (amount is not None or not left_of(order_id)):
         return done
     return done + [_carry_out(entry_id) for entry_id in write(partial(_reserve, order_id, amount))]
+
+
+def left_of(order_id: int) -> int:
+    """Return how much of an order's money can still be given back, in minor units."""
+    left = ledger.sums(ledger.entries(order_id)).left
+    end_read()
+    return left
 
 
 def resume(order_id: int) -> None:
@@ -61,12 +68,6 @@ def resume(order_id: int) -> None:
     """
     for entry_id in _asked_of(order_id):
         _carry_out(entry_id, tell=False)
-
-
-def _left(order_id: int) -> int:
-    left = ledger.sums(ledger.entries(order_id)).left
-    end_read()
-    return left
 
 
 def _asked_of(order_id: int) -> list[int]:
