@@ -1,9 +1,11 @@
 """Shops whose events never came, buyers who went away: nothing stays open for ever."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from flask import Flask
 from sqlalchemy import text
 
@@ -206,3 +208,19 @@ def test_an_event_about_money_that_stripe_does_not_show_is_asked_for_again(app: 
     assert buyer.post(path, {}, Accept="application/json").json["response_code"] == 503
     wire.refuse = None
     assert buyer.post(path, {}, Accept="application/json").json["response_code"] == 200
+
+
+def test_events_that_will_not_come_again_are_forgotten(app: Flask) -> None:
+    Buyer(app).buy()
+    (first,) = events_kept(app)
+    with time_machine.travel(datetime.now().astimezone() + timedelta(days=59), tick=True):
+        Buyer(app).order()
+        assert first in events_kept(app)
+    with time_machine.travel(datetime.now().astimezone() + timedelta(days=61), tick=True):
+        Buyer(app).order(2)
+        assert first not in events_kept(app)
+
+
+def events_kept(app: Flask) -> list[str]:
+    with app.app_context():
+        return list(db.session.execute(text("SELECT id FROM stripe_events")).scalars())
