@@ -209,6 +209,22 @@ def test_a_lost_charge_is_found_before_another_way_to_pay_is_opened(till: Till) 
     assert len(till.sandbox.state["charges"]) == 1
 
 
+def test_a_charge_whose_key_stripe_has_forgotten_is_looked_for_and_not_made_again(
+    till: Till,
+) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost", times=1)
+    assert charge(buyer).status == 503
+    order = till.orders()[0]["order"]
+    till.sandbox.clock(25 * 3600)
+    _let_time_pass(till.app)
+    assert charge(buyer, order=order).location == f"/orders/{order}"
+    assert buyer.see(order)["state"] == "paid"
+    assert len(till.sandbox.state["charges"]) == 1
+
+
 def test_the_order_page_learns_of_a_lost_charge(till: Till) -> None:
     till.sandbox.webhooks("drop")
     buyer = till.buyer()

@@ -92,10 +92,13 @@ def recover_session(attempt_id: int) -> None:
 def resume_charge(token: str) -> None:
     """Ask for an open charge of the order once more, under its own key; for the charge form only.
 
+    One whose key Stripe may have forgotten is not asked for: it would be charged a second time.
     Raises AlreadyOrdered where the order is paid by it, StripeUnreachable where nobody knows.
     """
     attempt = attempts.open_of(service.get_order(token))
     if attempt is None or attempt.kind != "charge":
+        return
+    if now() - attempt.created > attempts.KEY_LIFETIME:
         return
     attempt_id = attempt.id
     end_read()
@@ -114,7 +117,6 @@ def run_charge(attempt_id: int, *, is_first: bool = True) -> None:
     attempt = db.session.get_one(Attempt, attempt_id)
     order = db.session.get_one(Order, attempt.order_id)
     token, key, params = order.token, attempt.key, json.loads(attempt.params)
-    is_fresh = now() - attempt.created < attempts.KEY_LIFETIME
     is_open = attempt.open_order_id is not None
     end_read()
     if not is_open:
@@ -126,7 +128,7 @@ def run_charge(attempt_id: int, *, is_first: bool = True) -> None:
         write(lambda: _note_decline(attempt_id, reason))
         raise
     except gateway.StripeRefused as error:
-        if not is_first and not (error.is_about_request and is_fresh):
+        if not is_first and not error.is_about_request:
             raise being_confirmed(token) from error
         write(lambda: attempts.close(attempt_id, "failed"))
         raise
