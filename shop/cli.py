@@ -57,19 +57,18 @@ def demo() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def orders(state: str | None, as_json: bool) -> None:
     """List the orders, oldest first."""
-    from shop.extensions import db
+    from shop.extensions import db, end_read
     from shop.payments.models import Order
 
     query = select(Order).order_by(Order.id)
     found = db.session.scalars(query.where(Order.state == state) if state else query).all()
     if as_json:
-        click.echo(json.dumps([_order_json(order) for order in found], indent=2))
-        return
-    for order in found:
-        total = order.total.format(current_app.config["SHOP_LOCALE"])
-        click.echo(
-            f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
-        )
+        lines = [json.dumps([_order_json(order) for order in found], indent=2)]
+    else:
+        lines = [_order_line(order) for order in found]
+    end_read()  # who reads page by page keeps nobody from writing
+    for line in lines:
+        click.echo(line)
 
 
 @shop.command()
@@ -99,11 +98,13 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def refund(number: int, amount: int | None, yes: bool) -> None:
     """Give the money of an order back, all or a part of it."""
+    from shop.extensions import end_read
     from shop.payments import giving_back, service
 
     order = service.find_by_number(number)
     left = _amount(giving_back.left_of(order.id), order.currency)
     what = f"all that is left, {left}," if amount is None else _amount(amount, order.currency)
+    end_read()  # who takes their time to answer keeps nobody from writing
     _confirm(f"Refund {what} of order {number}?", yes)
     _say_refunded(giving_back.refund(number, amount), number)
 
@@ -159,16 +160,13 @@ def mail_send(failed: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
+    from shop.extensions import end_read
     from shop.outbox import list_mails, newest
 
-    if as_json:
-        click.echo(json.dumps(list_mails(), indent=2))
-        return
-    zone = current_app.config["SHOP_TIMEZONE"]
-    for row in newest():
-        due = f"{row.due.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
-        tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
-        click.echo(f"{tried}  {row.kind:<20} {row.recipient}  {row.error}")
+    lines = [json.dumps(list_mails(), indent=2)] if as_json else [_mail_line(m) for m in newest()]
+    end_read()
+    for line in lines:
+        click.echo(line)
 
 
 def _progress(done: int, total: int) -> None:
@@ -192,6 +190,18 @@ def _amount(amount: int, currency: str) -> str:
     from shop.money import Money
 
     return Money(amount, currency).format(current_app.config["SHOP_LOCALE"])
+
+
+def _mail_line(row: Any) -> str:
+    zone = current_app.config["SHOP_TIMEZONE"]
+    due = f"{row.due.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
+    tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
+    return f"{tried}  {row.kind:<20} {row.recipient}  {row.error}"
+
+
+def _order_line(order: Any) -> str:
+    total = order.total.format(current_app.config["SHOP_LOCALE"])
+    return f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
 
 
 def _order_json(order: Any) -> dict[str, Any]:

@@ -95,6 +95,20 @@ def test_it_asks_first(till: Till) -> None:
     assert state(till) == ("refunded", 2000)
 
 
+def test_the_shop_goes_on_while_the_owner_thinks(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Buyer(app).buy()
+    held: list[bool] = []
+    monkeypatch.setattr("click.confirm", lambda *_, **__: held.append(_holds_a_transaction()))
+    assert command(app, "refund", "1").exit_code == 0
+    assert held == [False]
+
+
+def _holds_a_transaction() -> bool:
+    return db.session().in_transaction()
+
+
 @pytest.mark.parametrize("number", ["7", "0", "99999999999999999999"])
 def test_an_order_that_is_none_is_refused_in_one_line(till: Till, number: str) -> None:
     done = refund(till.app, int(number))
