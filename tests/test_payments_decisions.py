@@ -62,6 +62,19 @@ def test_what_was_taken_as_paid_counts_as_all_of_it(app: Flask) -> None:
     assert (till.orders()[0]["state"], till.orders()[0]["refunded"]) == ("refunded", 1700)
 
 
+def test_what_went_back_before_it_was_taken_as_paid_still_counts(app: Flask) -> None:
+    till = odd_order(app, {"amount_total": 1700})
+    assert command(app, "refund", "1", "--amount", "700", "--yes").exit_code == 0
+    assert command(app, "decide", "1", "paid", "--yes").exit_code == 0
+    assert (till.orders()[0]["state"], till.orders()[0]["refunded"]) == ("partially_refunded", 700)
+
+
+def test_money_whose_amount_nobody_said_is_taken_as_paid(app: Flask) -> None:
+    till = odd_order(app, {"amount_total": None})
+    assert command(app, "decide", "1", "paid", "--yes").exit_code == 0
+    assert till.orders()[0]["state"] == "paid"
+
+
 def test_odd_money_is_given_back(app: Flask) -> None:
     till = odd_order(app, {"client_reference_id": "somebody else's"})
     assert command(app, "decide", "1", "refunded", "--yes").exit_code == 0

@@ -8,7 +8,7 @@ from shop import mail
 from shop.errors import ShopError
 from shop.extensions import write
 from shop.money import Money
-from shop.payments import giving_back, service, settle
+from shop.payments import giving_back, ledger, service, settle
 
 
 class NotYours(ShopError):
@@ -61,6 +61,8 @@ def _take_as_paid(order_id: int) -> None:
         service.hold_stock(order)  # where they are gone the owner knows: it is why they were asked
     service.note(order, "taken_as_paid")
     settle.finish(order)
+    total = ledger.sums(ledger.entries(order_id))  # a part may have gone back already
+    service.follow_ledger(order, total.paid, total.refunded)
 
 
 def _not_in_review() -> str:

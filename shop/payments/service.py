@@ -109,7 +109,7 @@ def follow_ledger(order: Order, paid: int, refunded: int) -> None:
 def state_by_sums(amount: int, paid: int, refunded: int) -> str:
     """Return the state of a settled order; an owner may have taken less than it costs."""
     kept = paid - refunded
-    if kept <= 0:
+    if kept <= 0 < refunded:
         return "refunded"
     return "paid" if kept >= min(amount, paid) else "partially_refunded"
 
