@@ -82,6 +82,21 @@ def test_odd_money_is_given_back(app: Flask) -> None:
     assert kinds(till)[2:] == ["customer_refunded"]
 
 
+def test_a_charge_that_names_another_order_is_given_back(app: Flask) -> None:
+    wire = Wire(app)
+    odd = {"metadata": {"order": "somebody else's"}}
+    wire.change = lambda answer: answer | odd if answer.get("object") == "charge" else answer
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": MUGS, "quantity": 1})
+    buyer.submit("/payments/charge", {"stripeToken": "tok_visa"})
+    wire.change = lambda answer: answer
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert till.orders()[0]["state"] == "needs_review"
+    assert "unknown" not in command(app, "reconcile").output
+    done = command(app, "decide", "1", "refunded", "--yes")
+    assert (done.exit_code, till.orders()[0]["state"]) == (0, "refunded"), done.output
+
+
 def test_odd_money_that_was_given_back_at_stripe_needs_nobody(app: Flask) -> None:
     till = odd_order(app, {"amount_total": 1700})
     buyer = Buyer(app)

@@ -103,6 +103,7 @@ def _compare_payment(kind: str, facts: Facts, report: Report, dry_run: bool) -> 
 def _our_payments(kind: str, since: Any) -> Iterable[tuple[str, Order]]:
     mine = select(Attempt.stripe_id, Order).join(Order, Attempt.order_id == Order.id)
     mine = mine.where(Attempt.kind == kind, Attempt.outcome == "paid", Attempt.created >= since)
+    mine = mine.where(Attempt.stripe_id.is_not(None))  # unset where what came was another order's
     rows = db.session.execute(mine.where(Order.mode == current_app.config["SHOP_MODE"])).all()
     return [(str(stripe_id), order) for stripe_id, order in rows]
 

@@ -12,7 +12,10 @@ from shop import mail
 from shop.extensions import changed_rows, db, end_read, insert_once, now, write
 from shop.payments import gateway, ledger, service
 from shop.payments.facts import Event, Refund
-from shop.payments.models import REFUND_COUNTS, Attempt, LedgerEntry, Order
+from shop.payments.models import REFUND_COUNTS, LedgerEntry, Order
+
+# How Stripe's ids of charges begin; https://docs.stripe.com/api/charges
+CHARGES = ("ch_", "py_")
 
 # A refund's state only ever goes on: what was asked at Stripe earlier may be heard of later.
 BEFORE = {
@@ -51,8 +54,8 @@ def apply(
 
 def named(payment: LedgerEntry) -> dict[str, Any]:
     """Return how Stripe is told which payment is meant."""
-    kind = db.session.scalar(select(Attempt.kind).where(Attempt.stripe_id == payment.stripe_id))
-    return {"charge" if kind == "charge" else "payment_intent": payment.stripe_id}
+    is_charge = str(payment.stripe_id).startswith(CHARGES)
+    return {"charge" if is_charge else "payment_intent": payment.stripe_id}
 
 
 def _only_known(event: Event | None, error: gateway.StripeRefused) -> Refund:
