@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import text
 
+from shop.errors import ShopError
 from shop.extensions import db
+from shop.payments import gateway, giving_back
+from shop.payments.facts import Refund
 from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import on_all
@@ -150,10 +154,32 @@ def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
     assert sum(one["amount"] for one in refunds) == state(till)[1] <= 2000
 
 
-def _refund_in_thread(app: Flask, amount: int) -> bool:
-    from shop.errors import ShopError
-    from shop.payments import giving_back
+def test_two_who_ask_at_the_same_moment_have_one_wish(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both look before either has written down what it wants, and both ask Stripe together."""
+    Buyer(app).buy()
+    meet = Barrier(2, timeout=20)
+    looked, asked = giving_back._asked_of, gateway.create_refund
 
+    def look(order_id: int) -> list[int]:
+        found = looked(order_id)
+        meet.wait()
+        return found
+
+    def ask(*what: Any) -> Refund:
+        meet.wait()
+        return asked(*what)
+
+    monkeypatch.setattr(giving_back, "_asked_of", look)
+    monkeypatch.setattr(gateway, "create_refund", ask)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: _refund_in_thread(app, 500), range(2))) == [True, True]
+    refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
+    assert [one["amount"] for one in refunds] == [500]
+
+
+def _refund_in_thread(app: Flask, amount: int) -> bool:
     with app.app_context():
         try:
             giving_back.refund(1, amount)

@@ -94,9 +94,15 @@ def _learned_meanwhile(order_id: int, amount: int | None) -> list[Money]:
 
 
 def _reserve(order_id: int, amount: int | None) -> list[int]:
-    """Write down what is to be given back, before Stripe hears of it; never more than was paid."""
+    """Write down what is to be given back, before Stripe hears of it; never more than was paid.
+
+    Where another click has just done so, its entries are returned: it may be the same wish.
+    """
     order = service.hold(order_id)
     entries = ledger.entries(order_id)
+    waiting = [entry.id for entry in entries if entry.is_asked]
+    if waiting:
+        return waiting
     left = ledger.sums(entries).left
     if order.state not in (*service.SETTLED, "needs_review") or left < 1:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
