@@ -174,9 +174,10 @@ def insert_once(model: type[Base], **values: Any) -> bool:
 
 def _insert_once_in_mysql(statement: Any) -> bool:
     # INSERT IGNORE would swallow more than a key that is there: clipped values, missing parents.
+    # A key that is there undoes the statement alone, so no savepoint is wanted; after a deadlock it
+    # would be gone, and its loss would hide what write() tries again for.
     try:
-        with db.session.begin_nested():
-            db.session.execute(statement)
+        db.session.execute(statement)
     except IntegrityError as error:
         if error.orig is not None and error.orig.args[0] == MYSQL_DUPLICATE:
             return False

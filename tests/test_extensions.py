@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -16,8 +17,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from shop.board.models import Reply, Topic
 from shop.catalog.models import Product
 from shop.errors import DatabaseBusy
-from shop.extensions import changed_rows, db, insert_once, journal_mode, write
+from shop.extensions import changed_rows, db, insert_once, journal_mode, now, write
+from shop.payments.models import StripeEvent
 from tests.actors import Browser
+from tests.databases import on_all
 from tests.pages import form_to
 
 
@@ -318,6 +321,34 @@ def test_insert_once_says_whether_it_was_first(inside: None) -> None:
 
 
 # --- engine rules ---------------------------------------------------------------------------
+
+
+@on_all
+def test_two_who_insert_the_same_the_other_way_round_both_get_their_turn(app: Flask) -> None:
+    """A server ends one of the two, and only the whole unit can be run again."""
+    meet = threading.Barrier(2, timeout=20)
+
+    def insert_both(first: str, second: str) -> list[bool]:
+        tries: list[None] = []
+
+        def unit() -> list[bool]:
+            tries.append(None)
+            inserted = [insert_event(first)]
+            if is_server and len(tries) == 1:
+                meet.wait()
+            return [*inserted, insert_event(second)]
+
+        with app.app_context():
+            is_server = db.engine.dialect.name != "sqlite"
+            return write(unit)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(insert_both, ("evt_a", "evt_b"), ("evt_b", "evt_a")))
+    assert sorted(done) == [[False, False], [True, True]]
+
+
+def insert_event(event_id: str) -> bool:
+    return insert_once(StripeEvent, id=event_id, type="x", object_id="x", received=now())
 
 
 def test_foreign_keys_are_kept(inside: None) -> None:
