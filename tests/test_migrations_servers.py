@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import inspect, text
 
-from shop import create_app
+from shop import create_app, migrations
 from shop.extensions import Base, db
 from shop.migrations import head, revision, upgrade
+from shop.payments.models import Order, email_key
 from tests import databases
 from tests.actors import Browser
 
@@ -73,6 +75,33 @@ def test_a_step_that_was_killed_half_way_can_be_run_again(make_node: Callable[[]
         upgrade()
         assert revision() == head()
         assert set(inspect(db.engine).get_table_names()) == whole
+
+
+def test_orders_of_the_first_schema_are_kept_however_long_their_address(
+    make_node: Callable[[], Flask],
+) -> None:
+    node = make_node()
+    bring_to(node, "0001")
+    long = f"{'A' * 64}@{'b' * 180}.{'c' * 63}"
+    order = "'token', 'uid', 'live', 'paid', 'jpy', 2000, 'me', true, 'en', '2026-01-01'"
+    change(
+        node,
+        "INSERT INTO orders (token, uid, mode, state, currency, amount, visitor, holds_stock,"
+        f" language, created, email) VALUES ({order}, '{long}')",
+        "INSERT INTO ledger (order_id, kind, stripe_id, amount, currency, created)"
+        " VALUES (1, 'payment', 'pi_1', 2000, 'jpy', '2026-01-01')",
+    )
+    with node.app_context():
+        upgrade()
+        kept = db.session.query(Order).one()
+        assert (kept.email, kept.email_key) == (long, email_key(long))
+        assert [(entry.state, entry.told) for entry in kept.ledger] == [("succeeded", True)]
+
+
+def bring_to(node: Flask, step: str) -> None:
+    with node.app_context():
+        migrations._load_flask_migrate(node)
+        command.upgrade(node.extensions["migrate"].migrate.get_config(), step)
 
 
 def test_an_old_schema_waits_for_its_owner(make_node: Callable[[], Flask]) -> None:

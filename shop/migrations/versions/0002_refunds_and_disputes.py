@@ -17,7 +17,9 @@ def upgrade() -> None:
     _add("orders", sa.Column("email_key", KEY, nullable=True))
     _add("orders", sa.Column("shipped", sa.DateTime(), nullable=True))
     op.create_index("ix_orders_email_key", "orders", ["email_key"], if_not_exists=True)
-    op.execute("UPDATE orders SET email_key = lower(email) WHERE email IS NOT NULL")
+    # An address may be longer than what is searched for.
+    key = "lower(substr(trim(email), 1, 255))"
+    op.execute(f"UPDATE orders SET email_key = {key} WHERE email IS NOT NULL")  # noqa: S608
     _widen_ledger()
     op.create_table(
         "disputes",
