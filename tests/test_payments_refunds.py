@@ -274,6 +274,33 @@ def test_what_stripe_refuses_is_said_and_can_be_asked_for_again(app: Flask) -> N
     assert refund(app, 1).exit_code == 0
 
 
+def test_one_of_two_payments_goes_back_where_the_other_is_disputed(app: Flask) -> None:
+    disputed = pay_twice(app)
+    Buyer(app).post(f"/sandbox/control/charges/{disputed}/dispute")
+    done = refund(app, 1)
+    assert done.exit_code == 1
+    assert "¥2,000 goes back" in done.output
+    assert "No money has moved" not in done.output
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    assert state(till) == ("paid", 2000)
+    assert kinds(till)[2:4] == ["staff_paid_twice", "staff_dispute"]
+    assert "No money has moved" in refund(app, 1).output
+
+
+def pay_twice(app: Flask) -> str:
+    """Pay an order through two sessions and return the first payment's charge."""
+    buyer = Buyer(app)
+    earlier = buyer.order()
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE attempts SET outcome = 'expired', open_order_id = NULL"))
+    order = buyer.order()
+    assert order["order"] == earlier["order"]
+    buyer.pay(order["url"])
+    charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]
+    buyer.pay(earlier["url"])
+    return str(charge)
+
+
 @pytest.mark.parametrize("webhooks", ["deliver", "duplicate", "reorder", "drop"])
 def test_a_refund_in_stripes_dashboard_comes_in(till: Till, webhooks: str) -> None:
     till.buyer().buy()

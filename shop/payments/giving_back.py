@@ -47,11 +47,15 @@ def refund(number: int, amount: int | None = None) -> list[Money]:
     Raises OrderMissing, NotRefundable, BadRefund, StripeUnreachable.
     """
     order_id = service.find_by_number(number).id
-    done = [_carry_out(entry_id) for entry_id in _asked_of(order_id)]
+    done: list[Money] = []
+    for entry_id in _asked_of(order_id):
+        _carry_out(entry_id, done)
     done = done or write(partial(_learned_meanwhile, order_id, amount))
     if done and (amount is not None or not left_of(order_id)):
         return done
-    return done + [_carry_out(entry_id) for entry_id in write(partial(_reserve, order_id, amount))]
+    for entry_id in write(partial(_reserve, order_id, amount)):
+        _carry_out(entry_id, done)
+    return done
 
 
 def left_of(order_id: int) -> int:
@@ -66,8 +70,9 @@ def resume(order_id: int) -> None:
 
     Who asked for them does not hear of it: when they ask again, it is not for more.
     """
+    done: list[Money] = []
     for entry_id in _asked_of(order_id):
-        _carry_out(entry_id, tell=False)
+        _carry_out(entry_id, done, tell=False)
 
 
 def _asked_of(order_id: int) -> list[int]:
@@ -155,26 +160,41 @@ def _call_of(entry_id: int) -> _Call:
     return _Call(order.id, payment.id, entry.key or "", params, amount, is_safe)
 
 
-def _carry_out(entry_id: int, *, tell: bool = True) -> Money:
-    """Ask Stripe for a refund: under one key it gives back once, however often it is asked."""
+def _carry_out(entry_id: int, done: list[Money], *, tell: bool = True) -> None:
+    """Ask Stripe for a refund: under one key it gives back once, however often it is asked.
+
+    What goes back is added to what is `done`.
+    """
     call = _call_of(entry_id)
     end_read()
     if not call.is_safe:
-        return _look_for(entry_id, call)
+        _look_for(entry_id, call)
+        done.append(call.amount)
+        return
     try:
         found = gateway.create_refund(call.params, call.key)
     except gateway.StripeRefused as error:
         if not error.is_about_request:
             raise _unknown() from error
         write(partial(_refuse, entry_id))
-        reason = str(error) or error.code
-        raise NotRefundable(
-            _("Stripe refused the refund: %(reason)s No money has moved.", reason=reason)
-        ) from error
+        raise NotRefundable(_refused_in_words(str(error) or error.code, done)) from error
     except gateway.StripeUnreachable as error:
         raise _unknown() from error
     write(lambda: _keep(entry_id, call, found, tell))
-    return call.amount
+    done.append(call.amount)
+
+
+def _refused_in_words(reason: str, done: list[Money]) -> str:
+    if not done:
+        return str(_("Stripe refused the refund: %(reason)s No money has moved.", reason=reason))
+    amounts = " + ".join(money.format(current_app.config["SHOP_LOCALE"]) for money in done)
+    return str(
+        _(
+            "%(amount)s goes back to the customer. Stripe refused to refund more: %(reason)s",
+            amount=amounts,
+            reason=reason,
+        )
+    )
 
 
 def _keep(entry_id: int, call: _Call, found: Refund, tell: bool) -> None:
@@ -183,14 +203,13 @@ def _keep(entry_id: int, call: _Call, found: Refund, tell: bool) -> None:
         changed_rows(update(LedgerEntry).where(LedgerEntry.id == entry_id).values(told=True))
 
 
-def _look_for(entry_id: int, call: _Call) -> Money:
+def _look_for(entry_id: int, call: _Call) -> None:
     """Learn what became of a refund that was asked for so long ago that its key is forgotten."""
     refunds.sync(call.payment_id)
     if write(partial(_refuse, entry_id)):
         raise NotRefundable(
             _("The refund of a day ago never reached Stripe. No money has moved; ask for it again.")
         )
-    return call.amount
 
 
 def _refuse(entry_id: int) -> bool:
