@@ -209,6 +209,20 @@ def test_a_lost_charge_is_found_before_another_way_to_pay_is_opened(till: Till) 
     assert len(till.sandbox.state["charges"]) == 1
 
 
+def test_the_order_page_does_not_say_that_nothing_was_charged_while_nobody_knows(
+    till: Till,
+) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost")
+    assert charge(buyer).status == 503
+    order = till.orders()[0]["order"]
+    page = buyer.get(f"/orders/{order}").words
+    assert "being confirmed" in page
+    assert "Nothing was charged" not in page
+
+
 def test_a_charge_whose_key_stripe_has_forgotten_is_looked_for_and_not_made_again(
     till: Till,
 ) -> None:

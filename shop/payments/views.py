@@ -94,13 +94,14 @@ def webhook() -> ResponseReturnValue:
 def order(token: str) -> ResponseReturnValue:
     """Show an order to its customer: receipt and state, for people or programs."""
     found = service.get_order(token)
+    attempt = None
     if found.state in ("pending", "awaiting_payment"):
         settle.refresh(found)
         found = service.get_order(token)
+        attempt = attempts.open_of(found)
     if wants_json():
         return _no_store(jsonify(service.summary(found)))
-    slip = attempts.open_of(found) if found.state == "awaiting_payment" else None
-    return _no_store(render_template("payments/order.html", order=found, slip=slip))
+    return _no_store(render_template("payments/order.html", order=found, attempt=attempt))
 
 
 @bp.app_errorhandler(service.AlreadyOrdered)
