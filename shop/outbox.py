@@ -180,8 +180,10 @@ def _send_leased(mail_id: int) -> bool:
     except Exception as error:
         write(partial(_keep_failure, mail_id, attempts, error))
         return False
+    # Put in again meanwhile, it has no tries yet: what left was the message before it.
+    left = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
     sent = {"state": "sent", "error": "", "leased_until": None}
-    write(lambda: changed_rows(update(Mail).where(Mail.id == mail_id).values(sent)))
+    write(lambda: changed_rows(left.values(sent)))
     return True
 
 

@@ -17,6 +17,7 @@ from shop.payments import receipts
 from shop.payments.models import Order
 from tests.actors import Answer, Browser, Buyer
 from tests.databases import on_all
+from tests.outbox import later
 from tests.pages import form_to, links, tags
 from tests.post_office import PostOffice
 from tests.test_mail import parts
@@ -74,6 +75,25 @@ def test_who_paid_gets_the_links_again(mailing: Flask, office: PostOffice) -> No
         for words in ("Order 1", "Order 2", "¥2,000", "¥3,600", "paid"):
             assert words in part
         assert "T-shirt" not in part
+
+
+def test_who_asks_again_while_the_mail_is_leaving_gets_another(
+    mailing: Flask, office: PostOffice
+) -> None:
+    put(mailing)
+
+    def ask_again() -> None:
+        office.before_taking = lambda: None
+        with mailing.app_context():
+            receipts.mail_links(AYA, "ja")
+
+    office.before_taking = ask_again
+    ask(Browser(mailing))
+    assert [state for *_, state in mailed(mailing)] == ["waiting"]
+    with later(minutes=2), mailing.app_context():
+        assert send_due(10) == 1
+    assert len({str(message["Subject"]) for message in office.received}) == 2
+    assert [state for *_, state in mailed(mailing)] == ["sent"]
 
 
 def test_what_was_not_ordered_or_is_not_theirs_is_not_listed(
