@@ -153,3 +153,36 @@ def test_an_answer_that_drips_is_cut_off(
     form = {"csrf_token": token, "product_id": 1, "quantity": 1}
     assert buyer.post("/payments/session", form).status == 503
     assert time.monotonic() - before < 15
+
+
+class Stubborn:
+    """A Stripe that fails at the first session, before or after making it, and says so for ever."""
+
+    def __init__(self, app: Flask, *, is_made: bool) -> None:
+        self._ask, self._is_made = app.extensions["stripe_wsgi"], is_made
+        self._key = ""
+        app.extensions["stripe_wsgi"] = self
+
+    def __call__(self, method: str, url: str, headers: Any, data: Any) -> Any:
+        key = headers.get("Idempotency-Key", "")
+        if method != "post" or (self._key and key != self._key):
+            return self._ask(method, url, headers, data)
+        replayed = {"Idempotent-Replayed": "true"} if self._key else {}
+        if not self._key and self._is_made:
+            self._ask(method, url, headers, data)
+        self._key = key
+        return b'{"error": {"type": "api_error", "message": "sorry"}}', 500, replayed
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_error_that_stripe_repeats_for_a_day_does_not_keep_a_buyer_waiting(
+    app: Flask, is_made: bool
+) -> None:
+    Stubborn(app, is_made=is_made)
+    buyer = Buyer(app)
+    assert buyer.submit("/payments/session", {"product_id": 1}).status == 503
+    order = buyer.order()
+    assert buyer.pay(order["url"]).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+    state = buyer.get("/sandbox/control/state").json
+    assert len(state["sessions"]) == 1

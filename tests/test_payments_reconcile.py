@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from shop.extensions import db
-from tests.actors import Buyer
+from tests.actors import Buyer, Switches
 from tests.conftest import Till
 from tests.databases import on_all
 from tests.wire import Wire
@@ -124,6 +124,23 @@ def test_it_learns_of_a_session_whose_answer_was_lost(till: Till) -> None:
     assert len(till.sandbox.state["sessions"]) == 1
 
 
+def test_a_session_nobody_knew_of_when_its_order_was_replaced_is_ended(till: Till) -> None:
+    buyer = till.buyer()
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    till.sandbox.api("lost", times=2)  # the second time it is asked for again, to be ended
+    assert buyer.submit("/payments/session", {}).status == 503
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    assert buyer.submit("/payments/session", {}).status == 303
+    open_ones = [s for s in till.sandbox.state["sessions"] if s["status"] == "open"]
+    assert [session["amount_total"] for session in open_ones] == [4000, 2000]
+    run(till.app, "--dry-run")
+    assert run(till.app)["checked"] == 2
+    assert run(till.app)["checked"] == 1
+    open_ones = [s for s in till.sandbox.state["sessions"] if s["status"] == "open"]
+    assert [session["amount_total"] for session in open_ones] == [4000]
+    assert sorted(order["state"] for order in till.orders()) == ["cancelled", "pending"]
+
+
 def test_a_session_that_never_was_is_begun_and_can_be_paid(till: Till) -> None:
     till.sandbox.api("refuse", times=1)
     buyer = till.buyer()
@@ -224,3 +241,17 @@ def test_events_that_will_not_come_again_are_forgotten(app: Flask) -> None:
 def events_kept(app: Flask) -> list[str]:
     with app.app_context():
         return list(db.session.execute(text("SELECT id FROM stripe_events")).scalars())
+
+
+def test_what_stripe_says_nonsense_about_keeps_nothing_else_from_healing(app: Flask) -> None:
+    stripe = Switches(Buyer(app), "http://127.0.0.1:5000/sandbox")
+    stripe.webhooks("drop")
+    buyer = Buyer(app)
+    paid = buyer.buy()
+    for _ in range(4):
+        Buyer(app).order()
+    stripe.press(f"charges/{stripe.state['charges'][0]['id']}/refund", amount=500)
+    Wire(app).change = lambda found: found if found["object"] == "list" else {"object": "fish"}
+    result = app.test_cli_runner().invoke(args=["shop", "reconcile", "--json"])
+    assert result.exit_code == 1
+    assert buyer.see(paid)["refunded"] == 500

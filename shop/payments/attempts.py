@@ -76,6 +76,13 @@ def close_as_known(attempt_id: int, outcome: str, stripe_id: str | None) -> bool
     return _close(mine.where(same), outcome)
 
 
+def give_up(attempt_id: int) -> None:
+    """End an open attempt, inside write(), whose session nobody could tell of: it may be there."""
+    mine = update(Attempt).where(Attempt.id == attempt_id, Attempt.open_order_id.is_not(None))
+    lost = mine.where(Attempt.stripe_id.is_(None))
+    changed_rows(lost.values(open_order_id=None, outcome="lost"))
+
+
 def mark_paid(attempt_id: int) -> None:
     """Write, inside write(), that the money came through this attempt, open or not."""
     mine = update(Attempt).where(Attempt.id == attempt_id)

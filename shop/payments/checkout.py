@@ -135,7 +135,9 @@ def _keep_session(token: str, attempt_id: int, session: CheckoutSession) -> Star
     if not write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
         underway.end_session(token, session.id)
         raise _Closed
-    return Started(token, session.id, session.url or "")
+    if session.url is None:  # found again, and over by now
+        return _go_on(token, attempt_id, session.id)
+    return Started(token, session.id, session.url)
 
 
 def _answer_of_other_click(attempt_id: int) -> str | None:

@@ -39,6 +39,8 @@ NONSENSE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 SIGNATURE_TOLERANCE_SECONDS = 300
+# More than a session of this shop lives, and two clocks differ by.
+SESSION_SECONDS = 3600
 
 
 def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
@@ -47,11 +49,16 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
     Raises StripeRefused (nothing was created) or StripeUnreachable (perhaps it was).
     https://docs.stripe.com/api/checkout/sessions/create
     """
+    import stripe
 
     def call(client: "stripe.StripeClient") -> CheckoutSession:
-        session = read_session(
-            client.v1.checkout.sessions.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
-        )
+        try:
+            answer = client.v1.checkout.sessions.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
+        except stripe.APIError as error:
+            if not _is_replayed(error):
+                raise
+            answer = _find_session(client, params, key)
+        session = read_session(answer)
         if session.url is None and session.status == "open":
             raise ValueError("an open session without its address")
         if session.reference != params["client_reference_id"]:
@@ -59,6 +66,25 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
         return session
 
     return _ask(call)
+
+
+def _is_replayed(error: "stripe.StripeError") -> bool:
+    """Tell whether Stripe only repeats the error of the first time, as it does for a day.
+
+    https://docs.stripe.com/api/idempotent_requests
+    """
+    headers = {name.lower(): value for name, value in dict(error.headers or {}).items()}
+    return headers.get("idempotent-replayed") == "true"
+
+
+def _find_session(client: "stripe.StripeClient", params: Mapping[str, Any], key: str) -> Any:
+    """Return what was created before an error was answered; raises StripeRefused for nothing."""
+    since = int(params["expires_at"]) - SESSION_SECONDS
+    page = client.v1.checkout.sessions.list({"created": {"gte": since}, "limit": PAGE_SIZE})
+    for session in islice(page.auto_paging_iter(), MOST_LISTED):
+        if getattr(session.metadata, "attempt", None) == key:
+            return session
+    raise StripeRefused("nothing_created", "", is_about_request=True)
 
 
 def retrieve_session(session_id: str) -> CheckoutSession:
@@ -240,7 +266,8 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
         ) from error
     except (stripe.StripeError, *NONSENSE) as error:
         current_app.logger.warning("Stripe did not answer sensibly: %r", error)
-        raise StripeUnreachable from error
+        nothing = (stripe.APIConnectionError, stripe.RateLimitError, TimeoutError)
+        raise StripeUnreachable(is_silent=isinstance(error, nothing)) from error
 
 
 def _client() -> "stripe.StripeClient":

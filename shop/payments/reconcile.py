@@ -6,10 +6,10 @@ Then both books are laid side by side (`books`).
 from collections.abc import Callable, Sequence
 
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from shop.errors import ShopError
-from shop.extensions import db, end_read
+from shop.extensions import db, end_read, now
 from shop.payments import books, gateway, giving_back, service, settle, sweep, underway
 from shop.payments.models import Attempt, LedgerEntry, Order
 from shop.payments.report import Report
@@ -45,15 +45,19 @@ def reconcile(
 def _ask(report: Report, question: Callable[[], None]) -> None:
     try:
         question()
+        report.heard()
     except gateway.StripeUnreachable as error:
-        report.unanswered += 1
+        report.missed(is_silent=error.is_silent)
         current_app.logger.warning("left for the next time: %r", error.__cause__ or error)
 
 
 def _open_attempts(most: int | None) -> Sequence[int]:
     mine = select(Attempt.id).join(Order, Attempt.order_id == Order.id)
+    lost = and_(
+        Attempt.outcome == "lost", Attempt.stripe_id.is_(None), Attempt.expires > now()
+    )  # its session ends by itself
     still_open = mine.where(
-        Attempt.open_order_id.is_not(None), Order.mode == current_app.config["SHOP_MODE"]
+        Attempt.open_order_id.is_not(None) | lost, Order.mode == current_app.config["SHOP_MODE"]
     )
     longest_ago = (Attempt.checked.is_not(None), Attempt.checked, Attempt.id)
     found = db.session.scalars(still_open.order_by(*longest_ago).limit(most)).all()

@@ -6,12 +6,19 @@ from shop.errors import ShopError
 
 
 class StripeUnreachable(ShopError):
-    """Stripe did not answer, or not sensibly: what was asked may or may not have happened."""
+    """Stripe did not answer, or not sensibly: what was asked may or may not have happened.
+
+    `is_silent`: nothing came back, or only that nothing is answered now; anything else that is
+    asked will fare no better.
+    """
 
     status = 503
     code = "stripe_unreachable"
 
-    def __init__(self, message: str = "", *, order: str | None = None) -> None:
+    def __init__(
+        self, message: str = "", *, order: str | None = None, is_silent: bool = False
+    ) -> None:
+        self.is_silent = is_silent
         super().__init__(
             message
             or _(

@@ -6,7 +6,7 @@ from typing import Any
 from shop.payments.models import Order
 
 # Stripe is down, rather than unwilling to answer about one payment: the rest can wait as well.
-MOST_UNANSWERED = 3
+MOST_SILENCES = 3
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,26 @@ class Report:
     settled: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
     unanswered: int = 0
+    silences: int = 0
 
     @property
     def is_cut_short(self) -> bool:
-        """Whether so much was not answered that it is of no use to go on."""
-        return self.unanswered >= MOST_UNANSWERED
+        """Whether Stripe was silent so often, one time after the other, that it is down."""
+        return self.silences >= MOST_SILENCES
+
+    def heard(self) -> None:
+        """Note that Stripe answered."""
+        self.silences = 0
+
+    def missed(self, *, is_silent: bool) -> None:
+        """Note that something was not answered, or, unless `is_silent`, not sensibly."""
+        self.unanswered += 1
+        self.silences = self.silences + 1 if is_silent else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as outside programs read it."""
         report = asdict(self)
-        del report["unanswered"]
+        del report["unanswered"], report["silences"]
         return report
 
     def add(self, order: Order, kind: str, ours: str, stripe: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 
+from flask import current_app
 from flask_babel import gettext as _
 from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,9 +28,13 @@ def end_open_attempt(token: str) -> None:
         if attempt is None:
             return
         attempt_id, stripe_id, kind = attempt.id, attempt.stripe_id, attempt.kind
+        is_lost = kind == "checkout" and stripe_id is None and attempt.expires > now()
         end_read()
         if kind == "charge":
             _await_charge(token, attempt_id)
+            continue
+        if is_lost:
+            _find_session(attempt_id)
             continue
         if stripe_id:
             # Said beforehand: Stripe's event of the end may come before its answer, and the end of
@@ -39,6 +44,18 @@ def end_open_attempt(token: str) -> None:
         if write(lambda i=attempt_id, s=stripe_id: attempts.close_as_known(i, "expired", s)):  # type: ignore[misc]
             return
     raise being_confirmed(token)
+
+
+def _find_session(attempt_id: int) -> None:
+    """Learn of the session whose answer was lost, so that it can be ended; give up if it is lost.
+
+    Nobody has its address then, and `reconcile` goes on looking for it.
+    """
+    try:
+        recover_session(attempt_id)
+    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+        current_app.logger.warning("attempt %s may have a session: %r", attempt_id, error)
+        write(lambda: attempts.give_up(attempt_id))
 
 
 def end_session(token: str, session_id: str) -> None:
