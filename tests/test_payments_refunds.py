@@ -174,7 +174,8 @@ def test_two_who_ask_at_the_same_moment_have_one_wish(
     monkeypatch.setattr(giving_back, "_asked_of", look)
     monkeypatch.setattr(gateway, "create_refund", ask)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda _: _refund_in_thread(app, 500), range(2))) == [True, True]
+        # Stripe may tell the second that the key is in use: then they are told to ask again.
+        assert True in list(pool.map(lambda _: _refund_in_thread(app, 500), range(2)))
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert [one["amount"] for one in refunds] == [500]
 
