@@ -118,6 +118,18 @@ def test_money_that_does_not_fit_is_looked_at_by_the_owner(
     assert till.stock("last-mugs") == 4
 
 
+def test_one_payment_pays_one_order(app: Flask) -> None:
+    Buyer(app).buy()
+    buyer = Buyer(app)
+    order = buyer.order()
+    first = buyer.get("/sandbox/control/state").json["charges"][0]["payment_intent"]
+    wire = Wire(app)
+    same = {"payment_intent": {"id": first, "object": "payment_intent", "status": "succeeded"}}
+    wire.change = lambda answer: answer | same if answer.get("id") == order["id"] else answer
+    buyer.pay(order["url"])
+    assert buyer.see(order["order"])["state"] == "needs_review"
+
+
 def test_a_session_that_is_open_but_says_paid_is_not_paid(app: Flask) -> None:
     wire = Wire(app)
     buyer = Buyer(app)

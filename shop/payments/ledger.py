@@ -58,6 +58,12 @@ def payment_of(ids: Iterable[str]) -> LedgerEntry | None:
     return db.session.scalar(mine.limit(1)) if known else None
 
 
+def pays_another(order: Order, facts: Facts) -> bool:
+    """Tell whether this money is written down as another order's."""
+    mine = select(LedgerEntry.order_id).where(LedgerEntry.stripe_id == facts.money_id)
+    return db.session.scalar(mine) not in (None, order.id)
+
+
 def sums(found: Iterable[LedgerEntry]) -> Sums:
     """Add entries up."""
     paid = refunded = asked = 0

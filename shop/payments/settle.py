@@ -231,5 +231,6 @@ def _misfits(order: Order, facts: Facts) -> list[str]:
         "amount": facts.amount == order.amount,
         "currency": facts.currency == order.currency,
         "livemode": facts.livemode == (order.mode == "live"),
+        "payment": not ledger.pays_another(order, facts),
     }
     return [name for name, fits in compared.items() if not fits]
