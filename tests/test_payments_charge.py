@@ -124,6 +124,18 @@ def test_a_token_that_is_none_charges_nothing(till: Till, token: str) -> None:
     assert till.sandbox.state["charges"] == []
 
 
+def test_a_key_that_stripe_does_not_take_is_not_the_cards_fault(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    wire = Wire(app)
+    wire.refuse = ("POST", 401, "invalid_api_key")
+    refused = charge(buyer)
+    assert (refused.status, "read the card" in refused.words) == (503, False)
+    assert "Nothing was charged" in refused.words
+    wire.refuse = None
+    assert charge(buyer).status == 303
+
+
 @pytest.mark.parametrize("typed", ["aya at example", "a\x00b@example.com"])
 def test_a_mail_address_that_is_none_is_asked_for_again(till: Till, typed: str) -> None:
     buyer = till.buyer()

@@ -61,6 +61,8 @@ def charge(token: str, card_token: str, email: str | None) -> None:
             raise AuthenticationWanted from error
         raise Declined(error.reason) from error
     except gateway.StripeRefused as error:
+        if not error.is_about_request:  # a key that is not valid, say: no card would do
+            raise gateway.StripeUnreachable(order=token) from error
         raise UnusableCard from error
 
 
