@@ -196,6 +196,20 @@ def test_it_tells_of_a_refund_that_stripe_does_not_have(till: Till) -> None:
     ]
 
 
+@pytest.mark.parametrize("label", ["two\nlines", "x" * 400])
+def test_what_another_program_labels_its_money_with_hides_nothing(till: Till, label: str) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"])
+    force(till.app, "cancelled", "expired")
+    names = {f"metadata[{name}]": label for name in ("order", "attempt")}
+    other = till.sandbox.call("charges", amount=900, currency="jpy", source="tok_visa", **names)
+    till.sandbox.call("refunds", charge=other["id"], **{"metadata[refund]": label})
+    assert run(till.app)["settled"] == 1
+    assert till.orders()[0]["state"] == "paid"
+
+
 def test_one_payment_that_is_not_answered_keeps_nobody_else_waiting(app: Flask) -> None:
     buyer = Buyer(app)
     buyer.post("/sandbox/control/webhooks", {"mode": "drop"})

@@ -29,8 +29,8 @@ def read_session(answer: Any) -> CheckoutSession:
         url=url,
         amount=_whole_or_none(data, "amount_total"),
         currency=_text_or_none(data, "currency"),
-        reference=_text_or_none(data, "client_reference_id"),
-        attempt=_text_or_none(data.get("metadata") or {}, "attempt"),
+        reference=_label(data, "client_reference_id"),
+        attempt=_label(data.get("metadata") or {}, "attempt"),
         livemode=data["livemode"] is True,
         payment_intent=_text_or_none(intent, "id"),
         intent_status=_text_or_none(intent, "status"),
@@ -48,8 +48,8 @@ def read_charge(answer: Any) -> Charge:
         is_over=data["status"] == "failed",
         amount=_whole_or_none(data, "amount"),
         currency=_text_or_none(data, "currency"),
-        reference=_text_or_none(data.get("metadata") or {}, "order"),
-        attempt=_text_or_none(data.get("metadata") or {}, "attempt"),
+        reference=_label(data.get("metadata") or {}, "order"),
+        attempt=_label(data.get("metadata") or {}, "attempt"),
         livemode=data["livemode"] is True,
         email=_text_or_none(data, "receipt_email"),
     )
@@ -66,7 +66,7 @@ def read_refund(answer: Any) -> Refund:
         state=REFUND_STATES[state],
         amount=_whole(data, "amount"),
         currency=_text(data, "currency"),
-        key=_text_or_none(data.get("metadata") or {}, "refund"),
+        key=_label(data.get("metadata") or {}, "refund"),
         payment=_payment(data),
     )
 
@@ -87,7 +87,7 @@ def read_dispute(answer: Any) -> Dispute:
 def read_order(answer: Any) -> str | None:
     """Return the uid of the order that the SDK's payment intent or charge was made for."""
     metadata = answer.to_dict(for_json=True).get("metadata") or {}
-    return _text_or_none(metadata, "order")
+    return _label(metadata, "order")
 
 
 def read_event(answer: Any) -> Event:
@@ -145,6 +145,14 @@ def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
 
 def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
     return None if data.get(name) is None else _text(data, name, most)
+
+
+def _label(data: Mapping[str, Any], name: str) -> str | None:
+    """Return what money is labelled with, None for what another program wrote that is not ours."""
+    try:
+        return _text_or_none(data, name)
+    except ValueError:
+        return None
 
 
 def _whole(data: Mapping[str, Any], name: str) -> int:
