@@ -97,6 +97,19 @@ def test_a_charge_that_names_another_order_is_given_back(app: Flask) -> None:
     assert (done.exit_code, till.orders()[0]["state"]) == (0, "refunded"), done.output
 
 
+def test_odd_money_whose_refund_comes_back_is_to_be_decided_again(app: Flask) -> None:
+    till = odd_order(app, {"client_reference_id": "somebody else's"})
+    assert command(app, "decide", "1", "refunded", "--yes").exit_code == 0
+    buyer = Buyer(app)
+    refund = buyer.get("/sandbox/control/state").json["refunds"][0]["id"]
+    buyer.post(f"/sandbox/control/refunds/{refund}/fail", {})
+    assert (till.orders()[0]["state"], till.orders()[0]["refunded"]) == ("needs_review", 0)
+    assert command(app, "ship", "1").exit_code == 1
+    assert "staff_refund_failed" in kinds(till)
+    assert command(app, "decide", "1", "paid", "--yes").exit_code == 0
+    assert till.orders()[0]["state"] == "paid"
+
+
 def test_odd_money_that_was_given_back_at_stripe_needs_nobody(app: Flask) -> None:
     till = odd_order(app, {"amount_total": 1700})
     buyer = Buyer(app)

@@ -22,7 +22,7 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
     "needs_review": ("paid", "refunded"),
     "paid": ("partially_refunded", "refunded"),
     "partially_refunded": ("paid", "refunded"),
-    "refunded": ("paid", "partially_refunded"),
+    "refunded": ("paid", "partially_refunded", "needs_review"),
 }
 # The buyer can still pay.
 PAYABLE = ("pending",)
@@ -99,9 +99,12 @@ def hold(order_id: int) -> Order:
 def follow_ledger(order: Order, paid: int, refunded: int) -> None:
     """Move a settled order, inside write(), to where its sums (minor units) belong.
 
-    Money that was not looked at yet stays the owner's question until all of it went back.
+    Money that nobody took for the order's stays the owner's question until all of it went back,
+    and is one again where a refund of it fails.
     """
     target = state_by_sums(order.amount, paid, refunded)
+    if order.paid is None and target != "refunded":
+        target = "needs_review"
     if order.state in SETTLED or (order.state == "needs_review" and target == "refunded"):
         move(order, target)
 

@@ -18,6 +18,7 @@ RECHECK_AFTER = timedelta(seconds=10)
 # Two clocks differ by less; a call takes less than that to arrive or not.
 CLOCK_MARGIN = timedelta(minutes=5)
 IN_FLIGHT = timedelta(minutes=2)
+UNSETTLED = ("pending", "awaiting_payment", "cancelled")
 
 
 def settle(session_id: str) -> Order:
@@ -167,7 +168,7 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
         finish(order)
     elif not wrong and order.state == "cancelled":
         _take_late_payment(order)
-    elif wrong and service.move(order, "needs_review"):
+    elif wrong and service.move(order, "needs_review", only_from=UNSETTLED):
         _ask_owner(order, ", ".join(wrong))
     elif is_new:
         _note_second_payment(order, facts)
