@@ -40,7 +40,7 @@ def compare_charges(report: Report, dry_run: bool) -> None:
 def compare_refunds(report: Report, dry_run: bool) -> None:
     """Compare the refunds; raises StripeUnreachable."""
     since = now() - REFUNDS_OF
-    found = _listed(lambda: gateway.list_refunds(_created(since)))
+    found = _listed(lambda: gateway.list_refunds(gateway.made_since(since)))
     for refund in found or ():
         _compare_refund(refund, report, dry_run)
     for entry, order in _our_refunds(since) if found is not None else ():
@@ -50,7 +50,9 @@ def compare_refunds(report: Report, dry_run: bool) -> None:
 
 def compare_disputes(report: Report, dry_run: bool) -> None:
     """Compare the disputes; raises StripeUnreachable."""
-    for dispute in _listed(lambda: gateway.list_disputes(_created(now() - DISPUTES_OF))) or ():
+    for dispute in (
+        _listed(lambda: gateway.list_disputes(gateway.made_since(now() - DISPUTES_OF))) or ()
+    ):
         _compare_dispute(dispute, report, dry_run)
 
 
@@ -65,10 +67,6 @@ def _listed(ask: Callable[[], list[Any]]) -> list[Any] | None:
     except gateway.StripeRefused as error:
         current_app.logger.info("not compared: %s", error)
         return None
-
-
-def _created(since: Any) -> dict[str, Any]:
-    return {"created": {"gte": int(since.timestamp())}}
 
 
 def _compare_payments(

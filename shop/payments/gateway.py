@@ -25,6 +25,7 @@ from shop.payments.answers import (
 from shop.payments.facts import Charge, CheckoutSession, Dispute, Event, Refund
 from shop.payments.refusals import BadSignature as BadSignature
 from shop.payments.refusals import CardDeclined as CardDeclined
+from shop.payments.refusals import KeyInUse as KeyInUse
 from shop.payments.refusals import StripeRefused as StripeRefused
 from shop.payments.refusals import StripeUnreachable as StripeUnreachable
 
@@ -124,14 +125,20 @@ def retrieve_charge(charge_id: str) -> Charge:
     return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
 
+def made_since(moment: datetime) -> Any:
+    """Return how Stripe's lists are asked for what was made since then."""
+    return {"created": {"gte": int(moment.timestamp())}}
+
+
 def list_charges(since: datetime) -> list[Charge]:
     """Return the charges made since then, newest first; raises StripeRefused, StripeUnreachable."""
-    return _list(lambda client: client.v1.charges.list(_since(since)), read_charge)
+    wanted = made_since(since) | {"limit": PAGE_SIZE}
+    return _list(lambda client: client.v1.charges.list(wanted), read_charge)
 
 
 def list_sessions(since: datetime) -> list[CheckoutSession]:
     """Return the completed sessions made since then; raises StripeRefused, StripeUnreachable."""
-    wanted = _since(since) | {"status": "complete"}
+    wanted = made_since(since) | {"limit": PAGE_SIZE, "status": "complete"}
     return _list(lambda client: client.v1.checkout.sessions.list(wanted), read_session)
 
 
@@ -230,10 +237,6 @@ def _list(
     return _ask(run)
 
 
-def _since(moment: datetime) -> Any:
-    return {"created": {"gte": int(moment.timestamp())}, "limit": PAGE_SIZE}
-
-
 def _same(found: T, wanted: str) -> T:
     if found.id != wanted:  # type: ignore[attr-defined]
         raise ValueError("another object than the one asked for")
@@ -266,8 +269,16 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
         ) from error
     except (stripe.StripeError, *NONSENSE) as error:
         current_app.logger.warning("Stripe did not answer sensibly: %r", error)
-        nothing = (stripe.APIConnectionError, stripe.RateLimitError, TimeoutError)
-        raise StripeUnreachable(is_silent=isinstance(error, nothing)) from error
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: Exception) -> StripeUnreachable:
+    import stripe
+
+    if isinstance(error, stripe.APIError) and error.http_status == 409:
+        return KeyInUse()
+    nothing = (stripe.APIConnectionError, stripe.RateLimitError, TimeoutError)
+    return StripeUnreachable(is_silent=isinstance(error, nothing))
 
 
 def _client() -> "stripe.StripeClient":

@@ -5,6 +5,7 @@ https://docs.stripe.com/refunds
 
 from dataclasses import dataclass
 from functools import partial
+from time import sleep
 from typing import Any
 
 from flask import current_app
@@ -17,6 +18,10 @@ from shop.money import Money
 from shop.payments import attempts, gateway, ledger, refunds, service
 from shop.payments.facts import Refund
 from shop.payments.models import LedgerEntry, Order
+
+# As long as the other waits for Stripe's answer, and a little for the database.
+MOST_LOOKS = 60
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class NotRefundable(ShopError):
@@ -178,10 +183,30 @@ def _carry_out(entry_id: int, done: list[Money], *, tell: bool = True) -> None:
             raise _unknown() from error
         write(partial(_refuse, entry_id))
         raise NotRefundable(_refused_in_words(str(error) or error.code, done)) from error
+    except gateway.KeyInUse as error:
+        if not _is_done_by_other(entry_id):
+            raise _unknown() from error
+        done.append(call.amount)
+        return
     except gateway.StripeUnreachable as error:
         raise _unknown() from error
     write(lambda: _keep(entry_id, call, found, tell))
     done.append(call.amount)
+
+
+def _is_done_by_other(entry_id: int) -> bool:
+    """Wait for whoever is just carrying the same refund out; return whether it went through.
+
+    Only so does everybody hear of it: who is left in doubt asks again, and that would be another.
+    """
+    for _look in range(MOST_LOOKS):
+        sleep(SECONDS_BETWEEN_LOOKS)
+        entry = db.session.get_one(LedgerEntry, entry_id)
+        is_done, is_asked = entry.is_refund, entry.is_asked
+        end_read()
+        if not is_asked:
+            return is_done
+    return False
 
 
 def _refused_in_words(reason: str, done: list[Money]) -> str:

@@ -4,6 +4,7 @@ Then both books are laid side by side (`books`).
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from flask import current_app
 from sqlalchemy import and_, select
@@ -30,15 +31,15 @@ def reconcile(
     for done, attempt_id in enumerate(ids):
         progress(done, len(ids))
         if not report.is_cut_short:
-            _ask(report, lambda attempt_id=attempt_id: _look_at(attempt_id, dry_run, report))  # type: ignore[misc]
+            _ask(report, partial(_look_at, attempt_id, dry_run, report))
     progress(len(ids), len(ids))
     if not dry_run:
         sweep.sweep()
         for order_id in _orders_with_asked_refunds():
-            _ask(report, lambda order_id=order_id: _resume_refunds(order_id, report))  # type: ignore[misc]
+            _ask(report, partial(_resume_refunds, order_id, report))
     for compare in books.COMPARISONS:
         if not report.is_cut_short:
-            _ask(report, lambda compare=compare: compare(report, dry_run))  # type: ignore[misc]
+            _ask(report, partial(compare, report, dry_run))
     return report
 
 

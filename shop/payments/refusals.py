@@ -29,6 +29,13 @@ class StripeUnreachable(ShopError):
         )
 
 
+class KeyInUse(StripeUnreachable):
+    """Another call under the same key is just being carried out; it will have the answer.
+
+    https://docs.stripe.com/api/idempotent_requests
+    """
+
+
 class StripeRefused(Exception):
     """Stripe said no to a call. `code` is Stripe's own.
 

@@ -105,8 +105,7 @@ def follow_ledger(order: Order, paid: int, refunded: int) -> None:
     target = state_by_sums(order.amount, paid, refunded)
     if order.paid is None and target != "refunded":
         target = "needs_review"
-    if order.state in SETTLED or (order.state == "needs_review" and target == "refunded"):
-        move(order, target)
+    move(order, target, only_from=(*SETTLED, "needs_review"))
 
 
 def state_by_sums(amount: int, paid: int, refunded: int) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shop.errors import DatabaseBusy
 from shop.extensions import changed_rows, db, end_read, now, write
 from shop.payments import attempts, gateway, service, settle
+from shop.payments.facts import Charge
 from shop.payments.models import Attempt, Order
 
 MOST_ENDS = 3
@@ -151,6 +152,11 @@ def run_charge(attempt_id: int, *, is_first: bool = True) -> None:
         raise
     except gateway.StripeUnreachable as error:
         raise being_confirmed(token) from error
+    _keep_charge(token, attempt_id, facts)
+
+
+def _keep_charge(token: str, attempt_id: int, facts: Charge) -> None:
+    """Write the answer down; where that fails, the money is looked for later."""
     try:
         order = write(lambda: settle.apply(attempt_id, facts))
     except (DatabaseBusy, SQLAlchemyError) as error:
