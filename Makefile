@@ -24,7 +24,7 @@ test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 torture: $(BIN)/.dev ## kill the shop at random for MINUTES=60 (or KILLS=200) on DATABASE=sqlite, compare its books
-	PYTHONPATH=. $(BIN)/python -m tests.torture --database $(DATABASE) --minutes $(MINUTES) \
+	PYTHONPATH=. $(BIN)/python -m tests.deep.torture --database $(DATABASE) --minutes $(MINUTES) \
 		--workers $(WORKERS) $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(BIN)/.dev ## check style, format and types

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 from shop import create_app
-from shop.config import ConfigError
-from shop.env_file import load_env_file
+from shop.config import ConfigError, load_env_file
 
 try:
     load_env_file(Path(__file__).resolve().parent / ".env")

@@ -11,7 +11,7 @@ from zlib import crc32
 from flask import Flask
 
 from shop import config as settings
-from shop import errors, extensions, i18n, mail, migrations, security
+from shop import db, errors, extensions, i18n, mail, migrations, security
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -26,7 +26,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     security.init_logging(app)
     security.init_security(app)
-    extensions.init_database(app)
+    db.init_database(app)
     extensions.csrf.init_app(app)
     extensions.bootstrap.init_app(app)
     i18n.init_languages(app)
@@ -86,16 +86,16 @@ def _register_packages(app: Flask) -> None:
     @app.get("/healthz")
     def healthz() -> Any:
         """Say whether the database answers."""
-        return extensions.health()
+        return db.health()
 
 
 def _connect_packages(app: Flask) -> None:
     """Give the pages of one package the words of another, without an import between them."""
-    from shop.catalog import cart, shelf
+    from shop.catalog import cart, products
     from shop.payments.views import order_waiting
 
     app.jinja_env.globals.update(
-        shop_window=shelf.window, cart_count=cart.count, order_waiting=order_waiting
+        shop_window=products.window, cart_count=cart.count, order_waiting=order_waiting
     )
 
 

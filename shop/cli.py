@@ -57,8 +57,8 @@ def demo() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def orders(state: str | None, as_json: bool) -> None:
     """List the orders, oldest first."""
-    from shop.extensions import db, end_read
-    from shop.payments.models import Order
+    from shop.db import db, end_read
+    from shop.orders.models import Order
 
     query = select(Order).order_by(Order.id)
     found = db.session.scalars(query.where(Order.state == state) if state else query).all()
@@ -98,15 +98,16 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def refund(number: int, amount: int | None, yes: bool) -> None:
     """Give the money of an order back, all or a part of it."""
-    from shop.extensions import end_read
-    from shop.payments import giving_back, service
+    from shop.db import end_read
+    from shop.orders import queries
+    from shop.payments import refunds
 
-    order = service.find_by_number(number)
-    left = _amount(giving_back.left_of(order.id), order.currency)
+    order = queries.find_by_number(number)
+    left = _amount(refunds.left_of(order.id), order.currency)
     what = f"all that is left, {left}," if amount is None else _amount(amount, order.currency)
     end_read()  # who takes their time to answer keeps nobody from writing
     _confirm(f"Refund {what} of order {number}?", yes)
-    _say_refunded(giving_back.refund(number, amount), number)
+    _say_refunded(refunds.refund(number, amount), number)
 
 
 @shop.command()
@@ -115,24 +116,24 @@ def refund(number: int, amount: int | None, yes: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def decide(number: int, outcome: str, yes: bool) -> None:
     """Decide about an order that needs review: take its money as paid, or give it back."""
-    from shop.payments import decisions
+    from shop.payments import review
 
     if outcome == "paid":
         _confirm(f"Take the money of order {number} as its payment, and send the goods?", yes)
-        decisions.take_as_paid(number)
+        review.take_as_paid(number)
         click.echo(f"Order {number} is paid.")
         return
     _confirm(f"Refund all the money of order {number}?", yes)
-    _say_refunded(decisions.give_back(number), number)
+    _say_refunded(review.give_back(number), number)
 
 
 @shop.command()
 @click.argument("number", type=int)
 def ship(number: int) -> None:
     """Write down that an order is on its way, and tell the customer."""
-    from shop.payments import decisions
+    from shop.orders import shipping
 
-    decisions.ship(number)
+    shipping.ship(number)
     click.echo(f"Order {number} is shipped.")
 
 
@@ -140,7 +141,7 @@ def ship(number: int) -> None:
 @click.option("--failed", is_flag=True, help="First put back in line what has failed.")
 def mail_send(failed: bool) -> None:
     """Send every message that is due."""
-    from shop.outbox import count_due, put_back, send_each
+    from shop.mail.outbox import count_due, put_back, send_each
 
     if failed:
         put_back()
@@ -160,8 +161,8 @@ def mail_send(failed: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
-    from shop.extensions import end_read
-    from shop.outbox import list_mails, newest
+    from shop.db import end_read
+    from shop.mail.outbox import list_mails, newest
 
     lines = [json.dumps(list_mails(), indent=2)] if as_json else [_mail_line(m) for m in newest()]
     end_read()
@@ -205,7 +206,7 @@ def _order_line(order: Any) -> str:
 
 
 def _order_json(order: Any) -> dict[str, Any]:
-    from shop.payments.service import summary
+    from shop.orders.queries import summary
 
     payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
     extra = {

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from shop import readers
+from shop import parsers
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "ja")
+# Names in .env that belong to the tools that start the shop, not to the shop.
+FOREIGN_PREFIXES = ("FLASK_", "PYTHON", "GUNICORN_", "WEB_CONCURRENCY", "SANDBOX_")
 
 
 class ConfigError(Exception):
@@ -140,127 +142,172 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         )
 
 
+def load_env_file(path: Path) -> None:
+    """Put the settings of a `.env` file into the environment, which wins where both name one.
+
+    Raises ConfigError for a name that is no setting: nobody else reads this file.
+    """
+    from dotenv import dotenv_values
+
+    known = {setting.name for setting in SETTINGS}
+    _refuse_broken_lines(path)
+    for name, value in dotenv_values(path).items():
+        if name not in known and not name.startswith(FOREIGN_PREFIXES):
+            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
+def _refuse_broken_lines(path: Path) -> None:
+    """Raise ConfigError for a line that dotenv would leave out with a word in the log only."""
+    from dotenv.parser import parse_stream
+
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            broken = [line.original.line for line in parse_stream(file) if line.error]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path.name}: cannot be read ({error}). Right: a UTF-8 file that the shop may read"
+        ) from error
+    if broken:
+        raise ConfigError(
+            f"{path.name}: line {broken[0]} is no setting. Right: SHOP_NAME=Corner Shop"
+        )
+
+
+def _likely(name: str) -> str:
+    """Return the example of the setting that was probably meant."""
+    from difflib import get_close_matches
+
+    examples = {setting.name: setting.example for setting in SETTINGS}
+    for meant in get_close_matches(name, examples, 1):
+        return f"Right: {meant}={examples[meant]}"
+    return "Right: a line without it, or a name that .env.example lists"
+
+
 # fmt: off — a table reads best as one
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "SECRET_KEY",
         "Signs the visitors' cookies. Made and kept in the data folder when unset",
         "64 random characters",
-        readers.secret,
+        parsers.secret,
     ),
     Setting(
         "DATABASE_URL",
         "The database. An SQLite file in the data folder when unset",
         "postgresql://user:password@localhost/shop",
-        readers.database_url,
+        parsers.database_url,
     ),
     Setting(
         "SHOP_DATA_DIR",
         "Where database and secrets are kept; `instance` beside wsgi.py when unset",
         "/home/you/shop-data",
-        readers.directory,
+        parsers.directory,
         ROOT / "instance",
     ),
     Setting(
         "SHOP_PUBLIC_URL",
         "The shop's address on the web; needed for real payments",
         "https://shop.example",
-        readers.web_address,
+        parsers.web_address,
     ),
     Setting(
         "SHOP_SANDBOX",
         "Pay with play money: on, off, or by itself while the shop is on your machine",
         "on",
-        readers.switch,
+        parsers.switch,
     ),
-    Setting("SHOP_NAME", "The name above every page", "Corner Shop", readers.text, "Corner Shop"),
-    Setting("SHOP_CURRENCY", "The currency of all prices", "jpy", readers.currency, "jpy"),
+    Setting("SHOP_NAME", "The name above every page", "Corner Shop", parsers.text, "Corner Shop"),
+    Setting("SHOP_CURRENCY", "The currency of all prices", "jpy", parsers.currency, "jpy"),
     Setting(
-        "SHOP_TIMEZONE", "Whose days the shop counts", "Asia/Tokyo", readers.time_zone, "Asia/Tokyo"
+        "SHOP_TIMEZONE", "Whose days the shop counts", "Asia/Tokyo", parsers.time_zone, "Asia/Tokyo"
     ),
     Setting(
         "SHOP_LOCALE",
         "The language where the visitor's is not known",
         "en",
-        readers.choice(*LANGUAGES),
+        parsers.choice(*LANGUAGES),
         "en",
     ),
     Setting(
         "STRIPE_SECRET_KEY",
         "Your secret (or restricted) key at Stripe",
         "sk_test_…",
-        readers.prefixed("sk_test_", "rk_test_", "sk_live_", "rk_live_"),
+        parsers.prefixed("sk_test_", "rk_test_", "sk_live_", "rk_live_"),
     ),
     Setting(
         "STRIPE_PUBLISHABLE_KEY",
         "Your publishable key at Stripe, for the legacy card page",
         "pk_test_…",
-        readers.prefixed("pk_test_", "pk_live_"),
+        parsers.prefixed("pk_test_", "pk_live_"),
     ),
     Setting(
         "STRIPE_WEBHOOK_SECRET",
         "The signing secret of your webhook at Stripe",
         "whsec_…",
-        readers.prefixed("whsec_"),
+        parsers.prefixed("whsec_"),
     ),
     Setting(
         "STRIPE_API_BASE",
         "Another server that speaks Stripe, for tests",
         "http://127.0.0.1:5001",
-        readers.web_address,
+        parsers.web_address,
     ),
     Setting(
         "STRIPE_CHECKOUT_ORIGINS",
         "Your own checkout domains at Stripe, with spaces between",
         "https://pay.shop.example",
-        readers.origins,
+        parsers.origins,
         (),
     ),
     Setting(
         "SHOP_LEGACY_CHARGE",
         "The legacy card page: on or off; by itself on in the sandbox alone",
         "off",
-        readers.switch,
+        parsers.switch,
     ),
     Setting(
         "MAIL_URL",
         "How mail leaves: console: prints it, smtp:// and smtps:// send it",
         "smtp://user:password@mail.example:587",
-        readers.mail_url,
+        parsers.mail_url,
         "console:",
     ),
     Setting(
         "SHOP_MAIL_FROM",
         "The sender of the shop's mail",
         "shop@shop.example",
-        readers.mail_address,
+        parsers.mail_address,
         "shop@localhost",
     ),
     Setting(
         "SHOP_OWNER_EMAIL",
         "Who is told of new orders; SHOP_MAIL_FROM when unset",
         "you@shop.example",
-        readers.mail_address,
+        parsers.mail_address,
     ),
     Setting(
         "SHOP_PROXY",
         "Which headers of a proxy in front are true",
         "for=1,proto=1",
-        readers.proxy,
+        parsers.proxy,
         {},
     ),
     Setting(
         "SHOP_BOARD_HOLD",
         "Which posts wait for you: off, links, first or all",
         "links",
-        readers.choice("off", "links", "first", "all"),
+        parsers.choice("off", "links", "first", "all"),
         "off",
     ),
     Setting(
         "SHOP_TASK_TOKEN",
         "The password of /tasks, for hosts whose cron cannot run commands",
         "32 random characters",
-        readers.secret,
+        parsers.secret,
     ),
 )
 # fmt: on

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from shop.board.models import Topic
 from shop.catalog.models import Product
-from shop.extensions import db, write
+from shop.db import db, write
 from shop.i18n import force_locale
 
 

@@ -15,7 +15,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
 from shop.config import is_loopback
-from shop.readers import DEFAULT_PORTS
+from shop.parsers import DEFAULT_PORTS
 
 BODY_LIMIT = 1024 * 1024
 SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")

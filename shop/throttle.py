@@ -13,8 +13,8 @@ from flask_babel import ngettext
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shop.db import Base, Key, UtcDateTime, changed_rows, db, now, write
 from shop.errors import ShopError
-from shop.extensions import Base, Key, UtcDateTime, changed_rows, db, now, write
 
 # Addresses that hosts give their own machines.
 INSIDE = [

@@ -12,8 +12,8 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from shop import create_app
+from shop.db import db
 from shop.demo import fill
-from shop.extensions import db
 from shop.migrations import upgrade
 from shop.sandbox import create_sandbox
 from shop.sandbox.events import http_deliver
@@ -139,23 +139,23 @@ class Till:
 
     def mails(self) -> list[dict[str, Any]]:
         """Return the outbox."""
-        from shop.outbox import list_mails
+        from shop.mail.outbox import list_mails
 
         with self.app.app_context():
             return list_mails()
 
     def stock(self, slug: str) -> int | None:
         """Return how many of a product can still be sold."""
-        from shop.catalog.shelf import get_product
+        from shop.catalog.products import get_product
 
         with self.app.app_context():
             return get_product(slug).stock
 
     def orders(self) -> list[dict[str, Any]]:
         """Return all orders as their JSON."""
-        from shop.extensions import db
-        from shop.payments.models import Order
-        from shop.payments.service import summary
+        from shop.db import db
+        from shop.orders.models import Order
+        from shop.orders.queries import summary
 
         with self.app.app_context():
             return [summary(order) for order in db.session.query(Order).order_by(Order.id)]

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from shop import create_app
+from shop.db import Base, db
 from shop.demo import fill
-from shop.extensions import Base, db
 from shop.migrations import upgrade
 from tests.canaries import SECRET_KEY as SECRET
 

@@ -96,8 +96,8 @@ def _trade(buyer: Buyer) -> None:
 
 
 def _order_tokens(app: Flask) -> list[str]:
-    from shop.extensions import db
-    from shop.payments.models import Order
+    from shop.db import db
+    from shop.orders.models import Order
 
     with app.app_context():
         return [order.token for order in db.session.query(Order).order_by(Order.id.desc())]

@@ -11,9 +11,9 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from shop import mail
-from shop import outbox as shop_outbox
-from shop.extensions import db, write
-from shop.payments.models import Order
+from shop.db import db, write
+from shop.mail import outbox as shop_outbox
+from shop.orders.models import Order
 from tests.actors import Buyer
 
 AYA = "aya@example.com"

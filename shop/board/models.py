@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.extensions import Base, RowId, UtcDateTime, now
+from shop.db import Base, RowId, UtcDateTime, now
 
 
 class Topic(Base):

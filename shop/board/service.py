@@ -7,8 +7,8 @@ from flask_babel import gettext as _
 from sqlalchemy import select, update
 
 from shop.board.models import Reply, Topic
+from shop.db import changed_rows, db, write
 from shop.errors import ShopError
-from shop.extensions import changed_rows, db, write
 
 PAGE_SIZE = 20
 REPLIES_SHOWN = 200

@@ -6,8 +6,8 @@ from typing import Any
 from flask import session
 from flask_babel import gettext as _
 
-from shop.catalog import shelf
-from shop.catalog.shelf import BadQuantity, Choice
+from shop.catalog import products
+from shop.catalog.products import BadQuantity, Choice
 from shop.errors import ShopError
 from shop.security import visitor
 
@@ -60,8 +60,8 @@ def change(product_id: int, quantity: int) -> None:
 def choices() -> list[Choice]:
     """Return what lies in the cart at today's prices; what is not sold any more is left out."""
     items = _items()
-    products = shelf.find_products([int(key) for key in items]) if items else ()
-    return [Choice(product, items[str(product.id)]) for product in products]
+    found = products.find_products([int(key) for key in items]) if items else ()
+    return [Choice(product, items[str(product.id)]) for product in found]
 
 
 def empty() -> None:
@@ -81,7 +81,7 @@ def _items() -> dict[str, int]:
 
 
 def _set(product_id: int, quantity: int) -> None:
-    shelf.choose([(product_id, quantity)])
+    products.choose([(product_id, quantity)])
     items = _items() | {str(product_id): quantity}
     if len(items) > MOST_LINES:
         raise CartFull

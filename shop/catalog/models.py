@@ -4,7 +4,7 @@ from flask import current_app
 from sqlalchemy import BigInteger, CheckConstraint, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.extensions import Base, Key, RowId
+from shop.db import Base, Key, RowId
 from shop.money import Money
 
 LOW_STOCK = 5

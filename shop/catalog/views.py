@@ -4,26 +4,26 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from shop.catalog import bp, cart, shelf
+from shop.catalog import bp, cart, products
 
 
 @bp.get("/shop/")
 def index() -> ResponseReturnValue:
     """Show everything on sale."""
-    return render_template("catalog/index.html", products=shelf.catalogue())
+    return render_template("catalog/index.html", products=products.catalogue())
 
 
 @bp.get("/shop/<slug>")
 def product(slug: str) -> ResponseReturnValue:
     """Show one product."""
-    return render_template("catalog/product.html", product=shelf.get_product(slug))
+    return render_template("catalog/product.html", product=products.get_product(slug))
 
 
 @bp.get("/cart")
 def cart_page() -> ResponseReturnValue:
     """Show the cart."""
     choices = cart.choices()
-    total = shelf.total(choices) if choices else None
+    total = products.total(choices) if choices else None
     return render_template("catalog/cart.html", choices=choices, total=total)
 
 

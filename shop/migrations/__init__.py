@@ -10,8 +10,8 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy import inspect, text
 
+from shop.db import db, end_read
 from shop.errors import page, same_address
-from shop.extensions import db, end_read
 
 DIRECTORY = Path(__file__).parent
 UNCHECKED = ("healthz", "static", "bootstrap.static")

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from shop.extensions import Base, db
+from shop.db import Base, db
 
 LOCK = 7463  # any number that is always the same
 

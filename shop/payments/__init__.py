@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("payments", __name__)
 
-from shop.payments import card_views, receipt_views, task_views, views  # noqa: E402, F401
+from shop.payments import card, views  # noqa: E402, F401

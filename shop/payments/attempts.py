@@ -8,8 +8,9 @@ from typing import Any
 from flask import current_app
 from sqlalchemy import func, select, update
 
-from shop.extensions import changed_rows, db, is_key
-from shop.payments.models import Attempt, Order
+from shop.db import changed_rows, db, is_key
+from shop.orders.models import Order
+from shop.payments.models import Attempt
 
 # Stripe's least is 30 minutes; the rest is for two clocks that differ.
 SESSION_LIFETIME = timedelta(minutes=35)

@@ -1,7 +1,4 @@
-"""From what a visitor wants to the page where they pay: order, attempt, session, in this order.
-
-https://docs.stripe.com/payments/accept-a-payment?payment-ui=checkout
-"""
+"""From a wish to an order: prices and goods from the shelf, nothing from the browser."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +10,61 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
+from sqlalchemy import select
 
-from shop.catalog import shelf
-from shop.catalog.shelf import Choice
+from shop.catalog import products
+from shop.catalog.products import Choice
+from shop.db import db, end_read, now, write
 from shop.errors import ShopError
-from shop.extensions import db, end_read, now, write
-from shop.payments import attempts, gateway, ordering, service, settle, underway
-from shop.payments.facts import CheckoutSession
-from shop.payments.models import Attempt, Order
+from shop.orders import place, queries, states
+from shop.orders.models import Order
+from shop.orders.place import Buyer, NothingToBuy
+from shop.payments import attempts, gateway, release, settle
+from shop.payments.gateway.objects import CheckoutSession
+from shop.payments.models import Attempt
 from shop.security import external_url
+
+
+def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Order these choices without starting a payment, and return the order's token.
+
+    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked; and
+    AlreadyOrdered for a cart whose order is paid.
+    """
+    place.refuse_where_off()
+    if not choices:
+        raise NothingToBuy
+    wanted = [(choice.product.id, choice.quantity) for choice in choices]
+    if buyer.cart_id:
+        _replace_other_orders(buyer, place.open_key(choices, buyer))
+    release.sweep()
+    try:
+        token = write(lambda: place.find_or_make(wanted, buyer))
+    except products.SoldOut:
+        if not release.free_for(wanted, buyer.visitor):
+            raise
+        token = write(lambda: place.find_or_make(wanted, buyer))
+    if buyer.cart_id:
+        _replace_other_orders(buyer, place.open_key(choices, buyer), before=token)
+    return token
+
+
+def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
+    """End the payments of what was in the cart before; where one was paid after all, say so.
+
+    With `before`, only of orders older than that one: of two tabs at once the later one stays.
+    """
+    others = select(Order.token).where(
+        Order.cart_id == buyer.cart_id,
+        Order.mode == current_app.config["SHOP_MODE"],
+        Order.state == "pending",
+        Order.open_key != key,
+    )
+    if before is not None:
+        others = others.where(Order.id < queries.get_order(before).id)
+    for token in db.session.scalars(others).all():
+        release.replace(token)
+
 
 MOST_ORDERS = 3
 MOST_LOOKS = 5
@@ -52,13 +95,13 @@ class Started:
     url: str
 
 
-def buy(choices: Sequence[Choice], buyer: ordering.Buyer) -> Started:
+def buy(choices: Sequence[Choice], buyer: place.Buyer) -> Started:
     """Order these choices and start the payment; the same again is the same order and session.
 
     Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
     """
     for _try in range(MOST_ORDERS):
-        token = ordering.order_goods(choices, buyer)
+        token = order_goods(choices, buyer)
         try:
             return _pay(token)
         except _Closed:  # the order of an earlier visit had ended; the wish has not
@@ -66,28 +109,28 @@ def buy(choices: Sequence[Choice], buyer: ordering.Buyer) -> Started:
     raise gateway.StripeUnreachable(order=token)
 
 
-def pay_again(token: str, buyer: ordering.Buyer) -> Started:
+def pay_again(token: str, buyer: place.Buyer) -> Started:
     """Start or go on with the payment of an order; where it was given up, order the same anew.
 
     Raises what buy() raises, and OrderMissing.
     """
-    ordering.refuse_where_off()
-    order = service.get_order(token)
+    place.refuse_where_off()
+    order = queries.get_order(token)
     if order.mode != current_app.config["SHOP_MODE"]:
-        raise service.OrderMissing
-    if order.state in service.ORDERED:
-        raise service.AlreadyOrdered(token)
-    if order.state in service.PAYABLE:
+        raise queries.OrderMissing
+    if order.state in states.ORDERED:
+        raise states.AlreadyOrdered(token)
+    if order.state in states.PAYABLE:
         try:
             return _pay(token)
         except _Closed:
-            order = service.get_order(token)
+            order = queries.get_order(token)
     wanted = [(line.product_id, line.quantity) for line in order.lines]
     # Somebody else's link orders the same goods, but ends nobody else's payment. Who has paid that
     # cart in another way wants more than was in it.
     is_mine = order.visitor == buyer.visitor
-    cart_id = order.cart_id if is_mine and not service.order_of_cart(order.cart_id) else None
-    return buy(shelf.choose(wanted), ordering.Buyer(buyer.visitor, cart_id, buyer.language))
+    cart_id = order.cart_id if is_mine and not queries.order_of_cart(order.cart_id) else None
+    return buy(products.choose(wanted), place.Buyer(buyer.visitor, cart_id, buyer.language))
 
 
 class _Closed(Exception):
@@ -111,7 +154,7 @@ def _pay(token: str) -> Started:
     call = write(lambda: _open_attempt(token))
     end_read()
     if call.kind == "charge":
-        underway.end_open_attempt(token)
+        release.end_open_attempt(token)
         return _pay(token)
     if call.session_id:
         return _go_on(token, call.attempt_id, call.session_id)
@@ -133,7 +176,7 @@ def _pay(token: str) -> Started:
 def _keep_session(token: str, attempt_id: int, session: CheckoutSession) -> Started:
     """Write the answer down; where the order was given up meanwhile, its session must go too."""
     if not write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
-        underway.end_session(token, session.id)
+        release.end_session(token, session.id)
         raise _Closed
     if session.url is None:  # found again, and over by now
         return _go_on(token, attempt_id, session.id)
@@ -156,23 +199,23 @@ def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
     try:
         session = gateway.retrieve_session(session_id)
     except gateway.StripeUnreachable as error:
-        raise underway.being_confirmed(token) from error
+        raise release.being_confirmed(token) from error
     except gateway.StripeRefused as error:
-        if error.code != underway.UNKNOWN:
+        if error.code != release.UNKNOWN:
             raise gateway.StripeUnreachable(order=token) from error
         write(lambda: attempts.close_as_known(attempt_id, "failed", session_id))
         return _pay(token)
     if session.status == "open" and session.url:
-        write(lambda: underway.take_up_again(session_id))
+        write(lambda: release.take_up_again(session_id))
         return Started(token, session.id, session.url)
-    if settle.settle(session_id).state in service.ORDERED:
-        raise service.AlreadyOrdered(token)
+    if settle.settle(session_id).state in states.ORDERED:
+        raise states.AlreadyOrdered(token)
     raise _Closed
 
 
 def _open_attempt(token: str) -> _Call:
     """Return the call of the open attempt, or of a new one; raise _Closed for a lost order."""
-    order = service.claim(token)
+    order = queries.claim(token)
     if order is None:
         raise _Closed
     found = attempts.open_of(order)

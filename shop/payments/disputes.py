@@ -6,11 +6,13 @@ https://docs.stripe.com/disputes
 from sqlalchemy import select, update
 
 from shop import mail
-from shop.extensions import changed_rows, db, end_read, insert_once, now, write
-from shop.payments import gateway, service
-from shop.payments.facts import DISPUTE_CLOSED, Event
-from shop.payments.facts import Dispute as Facts
-from shop.payments.models import Dispute, LedgerEntry, Order
+from shop.db import changed_rows, db, end_read, insert_once, now, write
+from shop.orders import queries, states
+from shop.orders.models import LedgerEntry, Order
+from shop.payments import gateway, models
+from shop.payments.gateway.objects import DISPUTE_CLOSED, Event
+from shop.payments.gateway.objects import Dispute as Facts
+from shop.payments.models import Dispute
 
 
 def sync(payment_id: int, event: Event) -> None:
@@ -29,13 +31,13 @@ def sync(payment_id: int, event: Event) -> None:
 
 def apply(order_id: int, found: Facts, event: Event | None = None) -> None:
     """Write a dispute down, inside write(); what is closed stays closed."""
-    order = service.hold(order_id)
-    if event is not None and not service.take_event(event):
+    order = queries.hold(order_id)
+    if event is not None and not models.take_event(event):
         return
     if _open(order, found):
-        service.note(order, "disputed", found.reason)
+        states.note(order, "disputed", found.reason)
         inquiry = found.state.startswith("warning")
-        told = service.letter(order, disputed=found.amount, reason=found.reason, inquiry=inquiry)
+        told = queries.letter(order, disputed=found.amount, reason=found.reason, inquiry=inquiry)
         mail.staff_dispute(order.id, told, _position(order, found))
     mine = update(Dispute).where(
         Dispute.stripe_id == found.id, Dispute.state.not_in(DISPUTE_CLOSED)
@@ -44,8 +46,8 @@ def apply(order_id: int, found: Facts, event: Event | None = None) -> None:
     changed = changed_rows(mine.values(state=found.state, closed=closed))
     if changed and found.is_closed:
         outcome = "lost" if found.state == "lost" else "won"
-        service.note(order, f"dispute_{outcome}", found.id)
-        told = service.letter(order, disputed=found.amount, outcome=outcome)
+        states.note(order, f"dispute_{outcome}", found.id)
+        told = queries.letter(order, disputed=found.amount, outcome=outcome)
         mail.staff_dispute_closed(order.id, told, _position(order, found))
 
 

@@ -9,10 +9,12 @@ from flask import current_app
 from sqlalchemy import ColumnElement, or_, update
 
 from shop import mail
-from shop.extensions import changed_rows, db, end_read, now, write
-from shop.payments import attempts, gateway, ledger, service
-from shop.payments.facts import Charge, Event, Facts
-from shop.payments.models import Attempt, Order
+from shop.db import changed_rows, db, end_read, now, write
+from shop.orders import ledger, queries, states, stock
+from shop.orders.models import Order
+from shop.payments import attempts, gateway, models
+from shop.payments.gateway.objects import Charge, Event, Facts
+from shop.payments.models import Attempt
 
 RECHECK_AFTER = timedelta(seconds=10)
 # Two clocks differ by less; a call takes less than that to arrive or not.
@@ -28,7 +30,7 @@ def settle(session_id: str) -> Order:
     """
     attempt = attempts.find("checkout", session_id)
     if attempt is None:
-        raise service.OrderMissing
+        raise queries.OrderMissing
     if attempt.outcome == "paid":
         return db.session.get_one(Order, attempt.order_id)
     return settle_attempt(attempt, session_id)
@@ -46,7 +48,7 @@ def settle_attempt(attempt: Attempt, stripe_id: str, event: Event | None = None)
     except gateway.StripeRefused as error:
         raise gateway.StripeUnreachable from error
     order = write(lambda: apply(attempt_id, facts, event))
-    if order.state in service.ORDERED:
+    if order.state in states.ORDERED:
         _end_other_session(order)
     return order
 
@@ -102,9 +104,9 @@ def _find_charge(key: str, begun: datetime) -> Charge | None:
 
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
     """Write down what Stripe says, inside write(): all that follows from it, or nothing."""
-    order = service.hold(db.session.get_one(Attempt, attempt_id).order_id)
+    order = queries.hold(db.session.get_one(Attempt, attempt_id).order_id)
     attempt = db.session.get_one(Attempt, attempt_id, populate_existing=True)
-    if event is not None and not service.take_event(event):
+    if event is not None and not models.take_event(event):
         return order
     if attempt.stripe_id is None and facts.reference == order.uid:
         attempt.stripe_id, attempt.url = facts.id, facts.url
@@ -156,19 +158,19 @@ def _give_up(order: Order, attempt: Attempt) -> None:
     withdrawn = attempt.outcome == "withdrawn" and order.state == "pending"
     closed = attempts.close(attempt.id, "expired")
     if closed and attempt.kind == "checkout" and not withdrawn:
-        service.cancel(order, "expired")
+        states.cancel(order, "expired")
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
-    is_new = ledger.record_payment(order, facts)
+    is_new = ledger.record_payment(order, facts.money_id, facts.amount or 0, facts.currency or "")
     attempts.mark_paid(attempt.id)
     order.email = order.email or facts.email
     wrong = _misfits(order, facts)
-    if not wrong and service.move(order, "paid", only_from=("pending", "awaiting_payment")):
+    if not wrong and states.move(order, "paid", only_from=("pending", "awaiting_payment")):
         finish(order)
     elif not wrong and order.state == "cancelled":
         _take_late_payment(order)
-    elif wrong and service.move(order, "needs_review", only_from=UNSETTLED):
+    elif wrong and states.move(order, "needs_review", only_from=UNSETTLED):
         _ask_owner(order, ", ".join(wrong))
     elif is_new:
         _note_second_payment(order, facts)
@@ -176,53 +178,53 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
 
 def _take_late_payment(order: Order) -> None:
     """Money for an order that was given up: the goods are sent if they are still there."""
-    if service.hold_stock(order) is not None:
-        if service.move(order, "needs_review"):
+    if stock.hold_stock(order) is not None:
+        if states.move(order, "needs_review"):
             _ask_owner(order, "late")
-    elif service.move(order, "paid", only_from=("cancelled",)):
+    elif states.move(order, "paid", only_from=("cancelled",)):
         finish(order)
     else:
-        service.release_stock(order)
+        stock.release_stock(order)
 
 
 def _ask_owner(order: Order, why: str) -> None:
     """Stripe has money that does not fit: nobody but the owner decides what becomes of it."""
-    service.note(order, "needs_review", why)
-    mail.staff_needs_review(order.id, service.letter(order))
+    states.note(order, "needs_review", why)
+    mail.staff_needs_review(order.id, queries.letter(order))
     if order.email:
-        mail.customer_received(order.id, order.email, order.language, service.letter(order))
+        mail.customer_received(order.id, order.email, order.language, queries.letter(order))
 
 
 def _note_second_payment(order: Order, facts: Facts) -> None:
     entries = ledger.entries(order.id)
-    service.note(order, "paid_twice", facts.money_id)
+    states.note(order, "paid_twice", facts.money_id)
     earlier = sum(entry.kind == "payment" for entry in entries) - 1
-    mail.staff_paid_twice(order.id, service.letter(order), earlier)
+    mail.staff_paid_twice(order.id, queries.letter(order), earlier)
     total = ledger.sums(entries)
-    service.follow_ledger(order, total.paid, total.refunded)
+    states.follow_ledger(order, total.paid, total.refunded)
 
 
 def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     """The customer has a slip to pay at a counter; the goods stay reserved until Stripe decides."""
-    if not service.move(order, "awaiting_payment"):
+    if not states.move(order, "awaiting_payment"):
         return
-    service.note(order, "awaiting_payment")
+    states.note(order, "awaiting_payment")
     order.email = order.email or facts.email
     if facts.slip is not None:
         attempt.url = facts.slip.url
         attempt.expires = facts.slip.expires or attempt.expires
     if order.email:
-        told = service.letter(order, slip=attempt.url, until=attempt.expires.isoformat())
+        told = queries.letter(order, slip=attempt.url, until=attempt.expires.isoformat())
         mail.customer_awaiting(order.id, order.email, order.language, told)
 
 
 def finish(order: Order) -> None:
     """What a paid order sets off, inside write(), for the one call that made it paid."""
     order.paid = now()
-    service.note(order, "paid")
+    states.note(order, "paid")
     if order.email:
-        mail.customer_paid(order.id, order.email, order.language, service.letter(order))
-    mail.staff_new_order(order.id, service.letter(order))
+        mail.customer_paid(order.id, order.email, order.language, queries.letter(order))
+    mail.staff_new_order(order.id, queries.letter(order))
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:
@@ -232,6 +234,6 @@ def _misfits(order: Order, facts: Facts) -> list[str]:
         "amount": facts.amount == order.amount,
         "currency": facts.currency == order.currency,
         "livemode": facts.livemode == (order.mode == "live"),
-        "payment": not ledger.pays_another(order, facts),
+        "payment": not ledger.pays_another(order, facts.money_id),
     }
     return [name for name, fits in compared.items() if not fits]

@@ -1,21 +1,41 @@
 """The till's addresses: HTTP in, HTTP out; what is decided is decided in the services."""
 
+import hmac
 from time import monotonic
 from typing import Any
 
-from flask import current_app, flash, jsonify, redirect, render_template, request, session, url_for
+from flask import (
+    abort,
+    copy_current_request_context,
+    current_app,
+    flash,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
+from wtforms import EmailField, Field, ValidationError
 
-from shop.catalog import cart, shelf
+from shop.catalog import cart, products
 from shop.errors import ShopError, same_address, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
-from shop.payments import attempts, bp, checkout, gateway, inbox, ordering, service, settle, sweep
-from shop.payments.models import Order
+from shop.mail import outbox
+from shop.orders import links, place, queries, states
+from shop.orders.models import Order, email_key
+from shop.payments import attempts, bp, checkout, gateway, release, settle
+from shop.payments.reconcile import reconcile
+from shop.payments.webhook import receive
 from shop.security import visitor
 from shop.throttle import Limit, TooFast, by_known_network, count
 
@@ -64,8 +84,8 @@ def success() -> ResponseReturnValue:
 @bp.get("/payments/cancel")
 def cancel() -> ResponseReturnValue:
     """Where Stripe sends the buyer who turns back: the order waits, its session stays open."""
-    order = service.get_order(request.args.get("order", ""))
-    if order.state in service.ORDERED:
+    order = queries.get_order(request.args.get("order", ""))
+    if order.state in states.ORDERED:
         return redirect(url_for("payments.order", token=order.token), 303)
     flash(_("You came back without paying. Nothing was charged, and nothing is lost."))
     return redirect(url_for("catalog.cart_page"), 303)
@@ -83,7 +103,7 @@ def webhook() -> ResponseReturnValue:
     except (RequestEntityTooLarge, gateway.BadSignature):
         return jsonify({"error": "this is no fresh message signed by Stripe"}), 400
     try:
-        inbox.receive(event)
+        receive(event)
     except (ShopError, OperationalError) as error:
         current_app.logger.warning("event %s is not taken yet: %r", event.id, error)
         return jsonify({"error": "not just now, please send it again"}), 503
@@ -93,19 +113,19 @@ def webhook() -> ResponseReturnValue:
 @bp.get("/orders/<token>")
 def order(token: str) -> ResponseReturnValue:
     """Show an order to its customer: receipt and state, for people or programs."""
-    found = service.get_order(token)
+    found = queries.get_order(token)
     attempt = None
     if found.state in ("pending", "awaiting_payment"):
         settle.refresh(found)
-        found = service.get_order(token)
+        found = queries.get_order(token)
         attempt = attempts.open_of(found)
     if wants_json():
-        return _no_store(jsonify(service.summary(found)))
+        return _no_store(jsonify(queries.summary(found)))
     return _no_store(render_template("payments/order.html", order=found, attempt=attempt))
 
 
-@bp.app_errorhandler(service.AlreadyOrdered)
-def show_order(already: service.AlreadyOrdered) -> ResponseReturnValue:
+@bp.app_errorhandler(states.AlreadyOrdered)
+def show_order(already: states.AlreadyOrdered) -> ResponseReturnValue:
     """Lead to the order where somebody tries to pay what is paid, or as good as paid."""
     return redirect(url_for("payments.order", token=already.token), 303)
 
@@ -114,7 +134,7 @@ def show_order(already: service.AlreadyOrdered) -> ResponseReturnValue:
 def empty_paid_cart() -> None:
     """Empty a cart whose order is paid: its buyer may never have seen the success page."""
     has_items = session.get("cart", {}).get("items") and request.endpoint != "static"
-    if has_items and service.order_of_cart(cart.cart_id()) is not None:
+    if has_items and queries.order_of_cart(cart.cart_id()) is not None:
         cart.empty()
 
 
@@ -124,12 +144,12 @@ def sweep_now_and_then() -> None:
     due = current_app.extensions.setdefault("next_sweep", monotonic() + SWEEP_SECONDS)
     if request.endpoint in ("catalog.product", "catalog.index") and monotonic() > due:
         current_app.extensions["next_sweep"] = monotonic() + SWEEP_SECONDS
-        sweep.sweep()
+        release.sweep()
 
 
 def order_waiting() -> Order | None:
     """Return the visitor's newest order that waits for payment, for the cart page."""
-    return service.waiting_order(visitor())
+    return queries.waiting_order(visitor())
 
 
 def _throttle(values: dict[str, Any]) -> None:
@@ -144,14 +164,14 @@ def _throttle(values: dict[str, Any]) -> None:
             when=fast.when,
         )
         if "order" in values:
-            fast.order = service.get_order(str(values["order"])).token
+            fast.order = queries.get_order(str(values["order"])).token
         elif "product_id" in values:
             fast.resend_to = same_address()
         raise
 
 
-def _buyer(cart_id: str | None = None) -> ordering.Buyer:
-    return ordering.Buyer(visitor(), cart_id, current_language())
+def _buyer(cart_id: str | None = None) -> place.Buyer:
+    return place.Buyer(visitor(), cart_id, current_language())
 
 
 def _submitted() -> dict[str, Any]:
@@ -165,8 +185,8 @@ def _submitted() -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _chosen_product(values: dict[str, Any]) -> list[shelf.Choice]:
-    return shelf.choose([(_whole(values["product_id"]), _whole(values.get("quantity", 1)))])
+def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
+    return products.choose([(_whole(values["product_id"]), _whole(values.get("quantity", 1)))])
 
 
 def _whole(value: Any) -> int:
@@ -179,3 +199,96 @@ def _no_store(answer: Any) -> Response:
     response = current_app.make_response(answer)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+# Each may be a mail to somebody who did not ask for it. A person asks once, looks, and asks again
+# when they have looked into the spam folder; an office shares a network.
+RECEIPTS = 3
+RECEIPTS_PER_NETWORK = 10
+RECEIPTS_SECONDS = 3600
+
+
+class AddressForm(FlaskForm):  # type: ignore[misc]
+    """The address that an order was paid with."""
+
+    email = EmailField(_l("E-mail address"), filters=[lambda text: (text or "").strip()])
+
+    def validate_email(self, field: Field) -> None:
+        """Refuse what no mail could be sent to."""
+        if not links.is_address(field.data):
+            raise ValidationError(links.BadAddress().message)
+
+
+@bp.get("/orders")
+def find_orders() -> ResponseReturnValue:
+    """Ask for the address of lost orders, or say what follows from having asked."""
+    return _page(AddressForm(), asked="asked" in request.args)
+
+
+@bp.post("/orders")
+def mail_orders() -> ResponseReturnValue:
+    """Mail the links to the orders of an address, or show the form again with what was typed."""
+    form = AddressForm(request.form)
+    if not form.validate():
+        if wants_json():
+            raise links.BadAddress
+        return _page(form), 422
+    email, language = form.email.data or "", current_language()
+    refusal = _refusal(email)
+    if refusal is not None:
+        return _page(form, refusal), refusal.status, refusal.headers
+    answer = redirect(url_for("payments.find_orders", asked="yes"), 303)
+    # Once the answer has left: how long it took would tell whether the address is known.
+    mail_links = copy_current_request_context(_mail_links)
+    answer.call_on_close(lambda: mail_links(email, language))
+    return answer
+
+
+def _mail_links(email: str, language: str) -> None:
+    try:
+        links.mail_links(email, language)
+    except Exception:  # the asker has the answer: there is nobody to tell but the log
+        current_app.logger.exception("the links to somebody's orders were not mailed")
+
+
+def _refusal(email: str) -> TooFast | None:
+    """Count the try; return what to tell who asks too often. Raise it to programs."""
+    network = by_known_network(request.remote_addr, RECEIPTS_PER_NETWORK)
+    address = Limit(f"address {email_key(email)}", RECEIPTS)
+    try:
+        count("receipts", RECEIPTS_SECONDS, address, *network)
+    except TooFast as fast:
+        fast.message = gettext(
+            "You have asked several times now, so nothing was sent this time. Please look for our "
+            "mail, in the spam folder too; you can ask again %(when)s.",
+            when=fast.when,
+        )
+        if wants_json():
+            raise
+        return fast
+    return None
+
+
+def _page(form: AddressForm, refusal: TooFast | None = None, asked: bool = False) -> str:
+    return render_template("payments/find_orders.html", form=form, refusal=refusal, asked=asked)
+
+
+# A host ends a request that takes long; what is left is done by the next call.
+MAILS_AT_ONCE = 5
+ATTEMPTS_AT_ONCE = 20
+
+
+@bp.post("/tasks")
+@csrf.exempt  # type: ignore[untyped-decorator]
+def tasks() -> ResponseReturnValue:
+    """Send due mail and put orders right; answer how many `mails` left and `orders` changed."""
+    token = current_app.config["SHOP_TASK_TOKEN"]
+    if not token:
+        abort(404)
+    given = request.headers.get("X-Task-Token", "")
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), token.encode()):
+        abort(403)
+    settled = 0
+    if current_app.config["SHOP_MODE"] != "off":
+        settled = reconcile(dry_run=False, most=ATTEMPTS_AT_ONCE).settled
+    return jsonify({"mails": outbox.send_due(MAILS_AT_ONCE), "orders": settled})

@@ -1,0 +1,140 @@
+"""Finding products, and taking them off the shelf or putting them back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flask_babel import gettext as _
+from sqlalchemy import select, update
+
+from shop.catalog.models import Product
+from shop.db import changed_rows, db, is_key
+from shop.errors import ShopError
+from shop.money import Money
+
+WINDOW_SIZE = 6
+CATALOGUE_SIZE = 200
+MOST_PER_LINE = 99
+
+
+class ProductMissing(ShopError):
+    """There is no such product on sale."""
+
+    status = 404
+    code = "no_product"
+
+    def __init__(self) -> None:
+        super().__init__(_("We do not sell this, or no longer do. Nothing was charged."))
+
+
+class BadQuantity(ShopError):
+    """The number of pieces makes no sense."""
+
+    status = 422
+    code = "bad_quantity"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("Please choose a number from 1 to %(most)s. Nothing was charged.", most=MOST_PER_LINE)
+        )
+
+
+class SoldOut(ShopError):
+    """Fewer are left than are wanted."""
+
+    status = 409
+    code = "sold_out"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            _(
+                "Nothing was charged: there are not enough left of “%(name)s”. Please choose "
+                "fewer, or something else.",
+                name=name,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """So many of one product, at the price of this moment."""
+
+    product: Product
+    quantity: int
+
+    @property
+    def amount(self) -> Money:
+        """The price of them all."""
+        return self.product.price * self.quantity
+
+
+def window() -> Sequence[Product]:
+    """Return the few products that are shown beside the board."""
+    return _on_sale(WINDOW_SIZE)
+
+
+def catalogue() -> Sequence[Product]:
+    """Return the products on sale."""
+    return _on_sale(CATALOGUE_SIZE)
+
+
+def get_product(slug: str) -> Product:
+    """Return the product on sale at this address; raise ProductMissing."""
+    mine = select(Product).where(Product.slug == slug, Product.active)
+    product = db.session.scalar(mine) if is_key(slug) else None
+    if product is None:
+        raise ProductMissing
+    return product
+
+
+def find_products(ids: Iterable[int]) -> Sequence[Product]:
+    """Return those of these products that are on sale, oldest first."""
+    mine = select(Product).where(Product.id.in_(ids), Product.active).order_by(Product.id)
+    return db.session.scalars(mine).all()
+
+
+def choose(wanted: Iterable[tuple[int, int]]) -> list[Choice]:
+    """Return (product id, quantity) pairs as choices, prices from the database.
+
+    Raises ProductMissing and BadQuantity.
+    """
+    choices = []
+    for product_id, quantity in wanted:
+        product = db.session.get(Product, product_id) if 0 < product_id < 2**63 else None
+        if product is None or not product.active:
+            raise ProductMissing
+        if not 1 <= quantity <= MOST_PER_LINE:
+            raise BadQuantity
+        choices.append(Choice(product, quantity))
+    return choices
+
+
+def total(choices: Sequence[Choice]) -> Money:
+    """Return the price of all choices together; there is at least one."""
+    return sum((choice.amount for choice in choices[1:]), choices[0].amount)
+
+
+def take(product_id: int, quantity: int) -> bool:
+    """Take pieces off the shelf, inside write(); return False where there are not enough."""
+    product = update(Product).where(Product.id == product_id)
+    enough = product.where(Product.stock.is_(None) | (Product.stock >= quantity))
+    # One guarded statement: two buyers of the last piece cannot both see it.
+    return changed_rows(enough.values(stock=Product.stock - quantity)) == 1
+
+
+def lacks(product_id: int, quantity: int) -> bool:
+    """Tell whether fewer of a product can be sold now than are wanted."""
+    stock = db.session.scalar(select(Product.stock).where(Product.id == product_id))
+    return stock is not None and stock < quantity
+
+
+def put_back(product_id: int, quantity: int) -> None:
+    """Put pieces back, inside write(); a product of which there are any number stays so."""
+    changed_rows(
+        update(Product).where(Product.id == product_id).values(stock=Product.stock + quantity)
+    )
+
+
+def _on_sale(most: int) -> Sequence[Product]:
+    return db.session.scalars(
+        select(Product).where(Product.active).order_by(Product.id).limit(most)
+    ).all()

@@ -1,0 +1,287 @@
+"""The database: what all tables share, the rules of the engines, and write() for all writing."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import URL, BigInteger, DateTime, Engine, Integer, MetaData, String, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session
+from sqlalchemy.types import TypeDecorator
+
+from shop.config import ConfigError
+from shop.errors import DatabaseBusy
+
+T = TypeVar("T")
+MYSQL_DUPLICATE = 1062
+WRITE_TRIES = 4
+# A visitor waits no longer for a lock, and the host ends a request that takes longer.
+BUSY_SECONDS = 30
+
+
+class Base(DeclarativeBase):
+    """What all tables share: one naming convention, so that migrations can name constraints."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: stored as naive UTC, which all three databases keep alike; aware in Python."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """Return the naive UTC time that is stored."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
+        """Return the aware time that was stored."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+# SQLite counts rows in an INTEGER only.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+# Tokens and Stripe's ids tell upper from lower case; MySQL's usual collation does not.
+Key = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
+db = SQLAlchemy(model_class=Base)
+
+
+def is_key(text: str) -> bool:
+    """Tell whether `text` could stand in a Key column; PostgreSQL refuses even to look for NUL."""
+    return 0 < len(text) <= 255 and text.isascii() and text.isprintable()
+
+
+def now() -> datetime:
+    """Return the present instant, in UTC and to the second, as the database keeps it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def init_database(app: Flask) -> None:
+    """Set the engine up by the rules of its kind; connects to nothing."""
+    url = _database_url(app)
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    # What a statement carries is the visitors': the log tells it to nobody.
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
+    else:
+        options |= {
+            "isolation_level": "READ COMMITTED",
+            "pool_size": 2,
+            "max_overflow": 8,
+            "pool_pre_ping": True,
+            "pool_recycle": 280,
+        }
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+    try:
+        db.init_app(app)
+    except ImportError as error:
+        raise ConfigError(
+            f"DATABASE_URL: the driver for this database is not installed ({error.name}). "
+            'Right: pip install "psycopg[binary]" for PostgreSQL, pip install pymysql for MySQL'
+        ) from error
+    with app.app_context():
+        engine = db.engine
+    if engine.dialect.name == "sqlite":
+        _init_sqlite(engine)
+    if not event.contains(db.session, "before_flush", _refuse_flush):
+        event.listen(db.session, "before_flush", _refuse_flush)
+        event.listen(db.session, "before_commit", _refuse_commit)
+        event.listen(db.session, "do_orm_execute", _refuse_statement)
+
+
+def write(unit: Callable[[], T]) -> T:
+    """Run `unit` in one write transaction, commit, and return what it returned.
+
+    The whole unit runs again when the database asks for it (deadlock, serialisation, busy) and when
+    somebody else was first with a unique key, whose row it then finds. So it must do nothing that a
+    rollback cannot undo. Raises DatabaseBusy when the tries are used up.
+    """
+    session = db.session()
+    if session.info.get("writing"):
+        raise RuntimeError("write() inside write()")
+    if session.new or session.dirty or session.deleted:
+        raise RuntimeError("changes made outside write()")
+    deadline = time.monotonic() + BUSY_SECONDS
+    for attempt in range(WRITE_TRIES):
+        try:
+            return _write_once(session, unit)
+        except DBAPIError as error:
+            last = attempt == WRITE_TRIES - 1 or time.monotonic() > deadline
+            if isinstance(error, IntegrityError) and not last:
+                continue
+            if not _is_passing(error):
+                raise
+            if last:
+                raise DatabaseBusy from error
+            time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 — spreads, guards nothing
+    raise AssertionError("unreachable")
+
+
+def end_read() -> None:
+    """End the open read transaction: nothing may be held open while another server is asked."""
+    db.session.rollback()
+
+
+def insert_once(model: type[Base], **values: Any) -> bool:
+    """Insert a row unless its unique key is there already; return whether it was inserted."""
+    table: Any = model.__table__  # through the mapped class no row count comes back
+    dialect = db.session.get_bind().dialect.name
+    if dialect in ("mysql", "mariadb"):
+        return _insert_once_in_mysql(table.insert().values(**values))
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        statement: Any = postgresql.insert(table).values(**values).on_conflict_do_nothing()
+    else:
+        from sqlalchemy.dialects import sqlite
+
+        statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
+    return changed_rows(statement) == 1
+
+
+def _insert_once_in_mysql(statement: Any) -> bool:
+    # INSERT IGNORE would swallow more than a key that is there: clipped values, missing parents.
+    # A key that is there undoes the statement alone, so no savepoint is wanted; after a deadlock it
+    # would be gone, and its loss would hide what write() tries again for.
+    try:
+        db.session.execute(statement)
+    except IntegrityError as error:
+        if error.orig is not None and error.orig.args[0] == MYSQL_DUPLICATE:
+            return False
+        raise
+    return True
+
+
+def health() -> tuple[dict[str, str], int]:
+    """Return the answer of /healthz and its status: 503 where the database does not answer."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        db.session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return {"status": "no database"}, 503
+    return {"status": "ok"}, 200
+
+
+def changed_rows(statement: Any) -> int:
+    """Execute an INSERT, UPDATE or DELETE and return how many rows it touched."""
+    options = {"synchronize_session": False, "preserve_rowcount": True}
+    count: int = db.session.execute(statement, execution_options=options).rowcount  # type: ignore[attr-defined]
+    if count < 0:
+        raise RuntimeError("the driver does not say how many rows were touched")
+    return count
+
+
+def journal_mode(database: str | None) -> tuple[str, str, str]:
+    """Return SQLite's journal mode, its `synchronous`, and the reason in words.
+
+    WAL is quick, but some versions can lose a committed write when a checkpoint races with it
+    (https://www.sqlite.org/wal.html#walresetbug), and it must not be used over a network.
+    """
+    version = sqlite3.sqlite_version_info
+    mended = version >= (3, 51, 3) or any(
+        version[:2] == line and version[2] >= patch for line, patch in (((3, 44), 6), ((3, 50), 7))
+    )
+    if not mended:
+        return "DELETE", "EXTRA", f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug"
+    if database not in (None, "", ":memory:") and not _is_local(Path(database)):
+        return "DELETE", "EXTRA", "the file is not on a local disk"
+    return "WAL", "FULL", f"SQLite {sqlite3.sqlite_version} on a local disk"
+
+
+def _is_local(path: Path) -> bool:
+    remote = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "lustre")
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return False
+    here = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
+    kind = max(here, key=lambda mount: len(mount[0]), default=("", "unknown"))[1]
+    return kind != "unknown" and not kind.startswith(remote)
+
+
+def _database_url(app: Flask) -> URL:
+    """Return the address of the database; an SQLite file lies in the data folder if need be."""
+    folder: Path = app.config["SHOP_DATA_DIR"]
+    url = make_url(app.config["DATABASE_URL"] or "sqlite:///shop.sqlite3")
+    named = url.database not in (None, "", ":memory:") and "uri" not in url.query
+    if url.get_backend_name() == "sqlite" and named:
+        return url.set(database=str(folder / str(url.database)))
+    return url
+
+
+def _init_sqlite(engine: Engine) -> None:
+    journal, synchronous, _ = journal_mode(engine.url.database)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.execute(f"PRAGMA journal_mode = {journal}")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # A transaction that begins by reading cannot wait for the write lock later: it just fails.
+        wants_lock = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
+
+
+def _write_once(session: Session, unit: Callable[[], T]) -> T:
+    session.rollback()  # execution options are ignored once a read has begun a transaction
+    session.info["writing"] = True
+    try:
+        session.connection(execution_options={"write": True})
+        result = unit()
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        del session.info["writing"]
+    return result
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Tell whether the same transaction may succeed when it is run once more."""
+    cause: Any = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        )
+    state = getattr(cause, "sqlstate", None)
+    number = cause.args[0] if cause is not None and cause.args else None
+    return state in ("40001", "40P01") or number in (1213, 1020, 1205)
+
+
+def _refuse_flush(session: Session, *_: Any) -> None:
+    if not session.info.get("writing"):
+        raise RuntimeError("changes are written inside write() only")
+
+
+def _refuse_statement(state: ORMExecuteState) -> None:
+    statement = state.is_insert or state.is_update or state.is_delete
+    if statement and not state.session.info.get("writing"):
+        raise RuntimeError("statements that write run inside write() only")
+
+
+def _refuse_commit(session: Session) -> None:
+    if not session.info.get("writing"):
+        raise RuntimeError("write() alone commits")

@@ -1,0 +1,143 @@
+"""Orders and everything that happened to their money. Nothing of it is ever deleted."""
+
+import secrets
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
+
+from shop.db import Base, Key, RowId, UtcDateTime, now
+from shop.money import Money
+
+# A refund in one of these states is money that the customer has or gets.
+REFUND_COUNTS = ("pending", "succeeded")
+
+
+def email_key(email: str) -> str:
+    """Return an address as it is searched for."""
+    return email.strip().lower()[:255]
+
+
+def new_token() -> str:
+    """Return 128 bits that nobody can guess, fit for an address."""
+    return secrets.token_urlsafe(16)
+
+
+class Order(Base):
+    """An order. `amount` is in minor units; `state` is written in `service` alone."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="amount_positive"),
+        Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
+        Index("ix_orders_state_created", "state", "created"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    # In the customer's links. Who has it sees the order.
+    token: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
+    # In what Stripe gets to see: tells nobody the link, nor how many orders there are.
+    uid: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
+    mode: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key, default="pending")
+    currency: Mapped[str] = mapped_column(Key)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    visitor: Mapped[str] = mapped_column(Key, index=True)
+    cart_id: Mapped[str | None] = mapped_column(Key, index=True)
+    # Who wants what: the same again is the same order. None once the order is closed.
+    open_key: Mapped[str | None] = mapped_column(Key, unique=True)
+    # Whether the goods of this order are off the shelf.
+    holds_stock: Mapped[bool] = mapped_column(default=False)
+    language: Mapped[str] = mapped_column(Key)
+    email: Mapped[str | None] = mapped_column(Text)
+    # The address as it is searched for: lost links are mailed to who asks with it.
+    email_key: Mapped[str | None] = mapped_column(Key, index=True)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    paid: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    shipped: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
+    ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
+    timeline: Mapped[list["TimelineEntry"]] = relationship(order_by="TimelineEntry.id")
+
+    @validates("email")
+    def _keep_email_key(self, _name: str, email: str | None) -> str | None:
+        self.email_key = email_key(email) if email else None
+        return email
+
+    @property
+    def number(self) -> int:
+        """The number that people say."""
+        return self.id
+
+    @property
+    def total(self) -> Money:
+        """What the order costs."""
+        return Money(self.amount, self.currency)
+
+    @property
+    def refunded(self) -> Money:
+        """What went back to the customer, or is on its way, from the ledger."""
+        return Money(sum(entry.amount for entry in self.ledger if entry.is_refund), self.currency)
+
+
+class OrderLine(Base):
+    """So many of one product, with the name and price (minor units) of the moment of ordering."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    product_id: Mapped[int] = mapped_column(ForeignKey("products.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    quantity: Mapped[int]
+    unit_amount: Mapped[int] = mapped_column(BigInteger)
+
+
+class LedgerEntry(Base):
+    """Money that moved at Stripe: a payment or a refund, in minor units of its own currency.
+
+    A refund is written down before Stripe is asked for it: its state is `asked` until the answer,
+    then Stripe's (`pending`, `succeeded`, `failed`, `canceled`), or `refused`.
+    """
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Key)
+    # None while it is not known whether Stripe has the refund.
+    stripe_id: Mapped[str | None] = mapped_column(Key, unique=True)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(Key)
+    state: Mapped[str] = mapped_column(Key, default="succeeded")
+    # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
+    key: Mapped[str | None] = mapped_column(Key, unique=True)
+    # Whether who asked for a refund here heard what became of it.
+    told: Mapped[bool] = mapped_column(default=True)
+    # The payment that a refund gives back.
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+    @property
+    def is_refund(self) -> bool:
+        """Whether this money went back to the customer, or is on its way."""
+        return self.kind == "refund" and self.state in REFUND_COUNTS
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether Stripe was asked for this refund, and nobody knows the answer yet."""
+        return self.kind == "refund" and self.state == "asked"
+
+
+class TimelineEntry(Base):
+    """What happened to an order, in the order it happened; `kind` is said in words by the page."""
+
+    __tablename__ = "timeline"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
+    kind: Mapped[str] = mapped_column(Key)
+    detail: Mapped[str] = mapped_column(Text, default="")
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

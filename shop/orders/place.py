@@ -1,0 +1,134 @@
+"""From a wish to an order: prices and goods from the shelf, nothing from the browser."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import current_app
+from flask_babel import gettext as _
+from sqlalchemy import select
+
+from shop.catalog import products
+from shop.catalog.products import Choice
+from shop.db import db
+from shop.errors import ShopError
+from shop.orders import queries, states, stock
+from shop.orders.models import Order, OrderLine
+
+# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+MOST_AMOUNT = 99_999_999
+
+
+class BuyingOff(ShopError):
+    """The shop takes no payments."""
+
+    status = 503
+    code = "buying_off"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("Paying is switched off for now. Nothing was charged; please come back later.")
+        )
+
+
+class NothingToBuy(ShopError):
+    """The cart is empty."""
+
+    status = 422
+    code = "empty_cart"
+
+    def __init__(self) -> None:
+        super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
+
+
+class AmountTooLarge(ShopError):
+    """Stripe takes no payment of more than eight digits."""
+
+    status = 422
+    code = "amount_too_large"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("This is more than can be paid at once. Nothing was charged; please choose fewer.")
+        )
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Who buys: the browser, the cart where it is the cart that is bought, and the language."""
+
+    visitor: str
+    cart_id: str | None
+    language: str
+
+
+def refuse_where_off() -> None:
+    """Raise BuyingOff where the shop takes no payments."""
+    mode = current_app.config["SHOP_MODE"]
+    if mode == "off":
+        raise BuyingOff
+    # A real shop that lost its key must never become a playground.
+    if mode == "sandbox" and db.session.scalar(
+        select(Order.id).where(Order.mode == "live").limit(1)
+    ):
+        raise BuyingOff
+
+
+def open_key(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Return what is the same for the same wish of the same visitor: for a double click, say."""
+    lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
+    config = current_app.config
+    wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
+    secret = config["SECRET_KEY"].encode()
+    return hmac.new(secret, json.dumps(wish).encode(), hashlib.sha256).hexdigest()
+
+
+def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
+    """Return the token of the open order for this wish, or of a new one; inside write().
+
+    `wanted`: product ids and quantities. Raises SoldOut, AmountTooLarge, AlreadyOrdered.
+    """
+    choices = products.choose(wanted)
+    key = open_key(choices, buyer)
+    order = db.session.scalar(select(Order).where(Order.open_key == key))
+    if order is not None:
+        return order.token
+    # Asked after the key: an event may have paid the cart's order since this request began.
+    paid = queries.order_of_cart(buyer.cart_id)
+    if paid is not None:
+        raise states.AlreadyOrdered(paid)
+    stock.release_other_modes()
+    order = _new_order(choices, buyer, key)
+    db.session.add(order)
+    db.session.flush()
+    missing = stock.hold_stock(order)
+    if missing is not None:
+        raise products.SoldOut(missing)
+    states.note(order, "ordered")
+    return order.token
+
+
+def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
+    amount = sum(choice.amount.amount for choice in choices)
+    if amount > MOST_AMOUNT:
+        raise AmountTooLarge
+    return Order(
+        mode=current_app.config["SHOP_MODE"],
+        currency=current_app.config["SHOP_CURRENCY"],
+        amount=amount,
+        visitor=buyer.visitor,
+        cart_id=buyer.cart_id,
+        open_key=key,
+        language=buyer.language,
+        lines=[
+            OrderLine(
+                product_id=choice.product.id,
+                name=choice.product.name,
+                quantity=choice.quantity,
+                unit_amount=choice.product.unit_amount,
+            )
+            for choice in choices
+        ],
+    )

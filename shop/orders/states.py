@@ -1,0 +1,89 @@
+"""What the states of an order mean, and how an order comes from one to the next: only here."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import update
+
+from shop.db import changed_rows, db
+from shop.orders import stock
+from shop.orders.models import Order, TimelineEntry
+
+TRANSITIONS: dict[str, tuple[str, ...]] = {
+    "pending": ("awaiting_payment", "paid", "cancelled", "needs_review"),
+    "awaiting_payment": ("paid", "cancelled", "needs_review"),
+    "cancelled": ("paid", "needs_review"),
+    "needs_review": ("paid", "refunded"),
+    "paid": ("partially_refunded", "refunded"),
+    "partially_refunded": ("paid", "refunded"),
+    "refunded": ("paid", "partially_refunded", "needs_review"),
+}
+# The buyer can still pay.
+PAYABLE = ("pending",)
+# The order is done as far as the cart is concerned.
+ORDERED = ("awaiting_payment", "paid", "partially_refunded", "refunded", "needs_review")
+# The state follows what the ledger adds up to.
+SETTLED = ("paid", "partially_refunded", "refunded")
+
+
+class AlreadyOrdered(Exception):
+    """The order is paid, or its money is on the way: there is nothing more to pay."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self.token = token
+
+
+def sources(target: str) -> tuple[str, ...]:
+    """Return the states from which an order may become `target`."""
+    return tuple(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> bool:
+    """Change the state if the table allows it; inside write(). Return whether this call did it.
+
+    One conditional UPDATE: of many calls at the same time one wins, and it alone goes on to
+    timeline, stock and mail.
+    """
+    allowed = [s for s in sources(target) if only_from is None or s in only_from]
+    change = update(Order).where(Order.id == order.id, Order.state.in_(allowed))
+    values: dict[str, Any] = {"state": target}
+    if target not in PAYABLE:
+        values["open_key"] = None
+    won = changed_rows(change.values(**values)) == 1
+    db.session.refresh(order)
+    return won
+
+
+def follow_ledger(order: Order, paid: int, refunded: int) -> None:
+    """Move a settled order, inside write(), to where its sums (minor units) belong.
+
+    Money that nobody took for the order's stays the owner's question until all of it went back,
+    and is one again where a refund of it fails.
+    """
+    target = state_by_sums(order.amount, paid, refunded)
+    if order.paid is None and target != "refunded":
+        target = "needs_review"
+    move(order, target, only_from=(*SETTLED, "needs_review"))
+
+
+def state_by_sums(amount: int, paid: int, refunded: int) -> str:
+    """Return the state of a settled order; an owner may have taken less than it costs."""
+    kept = paid - refunded
+    if kept <= 0 < refunded:
+        return "refunded"
+    return "paid" if kept >= min(amount, paid) else "partially_refunded"
+
+
+def note(order: Order, kind: str, detail: str = "") -> None:
+    """Write a line of the order's story, inside write()."""
+    db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail))
+
+
+def cancel(order: Order, why: str) -> bool:
+    """Close an order that nobody can pay any more, inside write(); return whether it was open."""
+    if not move(order, "cancelled"):
+        return False
+    stock.release_stock(order)
+    note(order, "cancelled", why)
+    return True

@@ -1,0 +1,253 @@
+"""The legacy way: a card token, made by Stripe's script in the browser, is charged at once.
+
+Charges cannot ask the customer's bank; where it wants to be asked, Checkout takes over.
+https://docs.stripe.com/payments/accept-a-payment-charges
+"""
+
+import re
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import abort, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from werkzeug.wrappers import Response
+
+from shop.catalog import cart, products
+from shop.db import now, write
+from shop.errors import ShopError, wants_json
+from shop.i18n import current_language
+from shop.money import Money
+from shop.orders import links, place, queries, states
+from shop.payments import attempts, bp, checkout, gateway, release
+from shop.security import STRIPE_JS, content_security_policy, visitor
+from shop.throttle import Limit, TooFast, by_network, count
+
+TOKEN = re.compile(r"tok_[A-Za-z0-9_]{1,200}")
+
+
+class UnusableCard(ShopError):
+    """The card token is none, or was used before."""
+
+    status = 422
+    code = "bad_token"
+
+    def __init__(self) -> None:
+        super().__init__(
+            _("We could not read the card. Nothing was charged; please type it in once more.")
+        )
+
+
+class Declined(ShopError):
+    """The card was declined; the order waits for another try."""
+
+    status = 402
+    code = "card_declined"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(_decline_in_words(reason))
+        self.reason = reason
+
+
+class AuthenticationWanted(Exception):
+    """The bank wants to ask the customer, which a charge cannot."""
+
+
+def charge(token: str, card_token: str, email: str | None) -> None:
+    """Charge the order's amount to a card token; return when it is settled.
+
+    Raises UnusableCard, Declined, AuthenticationWanted, AlreadyOrdered, OrderMissing, and
+    StripeUnreachable, after which the same charge is asked for again before any other.
+    """
+    release.resume_charge(token)
+    if not TOKEN.fullmatch(card_token):
+        raise UnusableCard
+    release.end_open_attempt(token)
+    attempt_id = write(lambda: _begin(token, card_token, email))
+    try:
+        release.run_charge(attempt_id)
+    except gateway.CardDeclined as error:
+        if error.reason == "authentication_required":
+            raise AuthenticationWanted from error
+        raise Declined(error.reason) from error
+    except gateway.StripeRefused as error:
+        if not error.is_about_request:  # a key that is not valid, say: no card would do
+            raise gateway.StripeUnreachable(order=token) from error
+        raise UnusableCard from error
+
+
+def _begin(token: str, card_token: str, email: str | None) -> int:
+    order = queries.claim(token)
+    if order is None:  # given up meanwhile; its page offers to order the same again
+        raise states.AlreadyOrdered(token)
+    if attempts.open_of(order) is not None:  # the other one of two clicks
+        raise release.being_confirmed(token)
+    order.email = email or order.email
+    what = {"amount": order.amount, "currency": order.currency, "source": card_token}
+    says = {"description": f"Order {order.number}"} | ({"receipt_email": email} if email else {})
+
+    def params(key: str) -> dict[str, Any]:
+        return what | says | {"metadata": {"order": order.uid, "attempt": key}}
+
+    return attempts.begin(order, "charge", params, now()).id
+
+
+def _decline_in_words(reason: str) -> str:
+    """Return what a decline means to the customer; what would help a thief is said to nobody.
+
+    https://docs.stripe.com/declines/codes
+    """
+    words = {
+        "insufficient_funds": _("There is not enough money on the card."),
+        "expired_card": _("The card has expired."),
+        "incorrect_cvc": _("The security code is not right."),
+        "incorrect_number": _("The card number is not right."),
+        "processing_error": _("The bank could not be reached."),
+        "card_velocity_exceeded": _("The card has reached its limit."),
+    }
+    what = words.get(reason, _("The bank has declined the card."))
+    return str(_("%(what)s Nothing was charged. Please try another card.", what=what))
+
+
+# Nobody has more cards to try. In a network a few people pay in the same ten minutes; who tests
+# stolen cards sends thousands, each as a new visitor.
+TRIES = 5
+TRIES_PER_NETWORK = 20
+TRIES_SECONDS = 600
+# A second click on the button comes when the first has paid and emptied the cart.
+SECOND_CLICK = timedelta(minutes=10)
+
+
+class TooManyCards(TooFast):
+    """More cards were tried than a person tries."""
+
+    code = "too_many_cards"
+
+    def __init__(self, seconds: int, order: str | None) -> None:
+        super().__init__(seconds)
+        self.message = _(
+            "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
+            "Stripe's page now.",
+            when=self.when,
+        )
+        self.order = order
+
+
+class BadMail(ShopError):
+    """The receipt could not be sent there."""
+
+    status = 422
+    code = "bad_email"
+
+    def __init__(self) -> None:
+        message = _(
+            "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
+        )
+        super().__init__(message)
+
+
+@bp.get("/payments/card")
+def card() -> ResponseReturnValue:
+    """Show the card page of an order or, without one, of the cart."""
+    _refuse_where_off()
+    return _card_page(request.args.get("order", ""))
+
+
+@bp.post("/payments/charge")
+def charge_card() -> ResponseReturnValue:
+    """Charge the card token; the amount is the order's, whatever the form says."""
+    _refuse_where_off()
+    email = request.form.get("email", "").strip()
+    token = request.form.get("order", "")
+    if email and not links.is_address(email):
+        return _card_page(token, BadMail(), email), BadMail.status
+    try:
+        _throttle(token)
+        if not token:
+            token = checkout.order_goods(cart.choices(), _buyer())
+            _count(token, Limit(f"order {token}", TRIES))
+        charge(token, request.form.get("stripeToken", ""), email or None)
+    except AuthenticationWanted:
+        return redirect(checkout.pay_again(token, _buyer()).url, 303)
+    except place.NothingToBuy:
+        just_ordered = queries.newest_ordered(visitor(), now() - SECOND_CLICK)
+        if just_ordered is None:
+            raise
+        token = just_ordered
+    except (Declined, UnusableCard, TooManyCards) as error:
+        if wants_json():
+            raise
+        return _card_page(token, error, email), error.status, error.headers
+    return redirect(url_for("payments.order", token=token), 303)
+
+
+def _refuse_where_off() -> None:
+    if not current_app.config["SHOP_LEGACY_CHARGE"] or current_app.config["SHOP_MODE"] == "off":
+        abort(404)
+
+
+def _throttle(order: str) -> None:
+    """Stop who tries one card after the other, before goods are held for them."""
+    limits = [Limit(f"visitor {visitor()}", TRIES)]
+    if order:
+        limits.append(Limit(f"order {order}", TRIES))
+    _count(order, *limits, by_network(request.remote_addr, TRIES_PER_NETWORK))
+
+
+def _count(order: str, *limits: Limit) -> None:
+    try:
+        count("charge", TRIES_SECONDS, *limits)
+    except TooFast as fast:
+        raise TooManyCards(fast.seconds, order or None) from fast
+
+
+def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
+    html = render_template(
+        "payments/card.html",
+        total=_total(token),
+        order=token,
+        error=error,
+        email=email,
+        script=_script(),
+        key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
+    )
+    response = current_app.make_response(html)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = content_security_policy(
+        current_app.config, script=_origin(_script())
+    )
+    return response
+
+
+def _total(token: str) -> Money:
+    if token:
+        order = queries.get_order(token)
+        if order.mode != current_app.config["SHOP_MODE"]:
+            raise queries.OrderMissing
+        if order.state not in states.PAYABLE:
+            raise states.AlreadyOrdered(token)
+        return order.total
+    choices = cart.choices()
+    if not choices:
+        raise place.NothingToBuy
+    return products.total(choices)
+
+
+def _script() -> str:
+    """Return the address of Stripe's script, or of the sandbox's in its place."""
+    config = current_app.config
+    if config["SHOP_MODE"] == "sandbox":
+        return f"{request.script_root}/sandbox/stripe.js"
+    if config["STRIPE_API_BASE"]:
+        return f"{config['STRIPE_API_BASE']}/stripe.js"
+    return f"{STRIPE_JS}/v3/"
+
+
+def _origin(address: str) -> str | None:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
+
+
+def _buyer() -> place.Buyer:
+    return place.Buyer(visitor(), cart.cart_id(), current_language())

@@ -1,0 +1,104 @@
+"""Disputes come in, are told to the owner, and end; the order's money state is not theirs."""
+
+import json
+
+import pytest
+from flask import Flask
+
+from shop.db import db
+from shop.payments.models import Dispute
+from tests.actors import Buyer
+from tests.conftest import Till
+from tests.databases import on_all
+from tests.payments.test_refunds import command, forget_inbox, kinds
+
+pytestmark = on_all
+
+
+def buy(till: Till) -> str:
+    till.buyer().buy()
+    return str(till.sandbox.state["charges"][0]["id"])
+
+
+def disputes(app: Flask) -> list[tuple[str, int, str, bool]]:
+    with app.app_context():
+        return [
+            (found.state, found.amount, found.reason, found.closed is not None)
+            for found in db.session.query(Dispute).order_by(Dispute.id)
+        ]
+
+
+@pytest.mark.parametrize(("outcome", "said"), [("won", "won"), ("lost", "lost")])
+def test_a_dispute_is_told_and_ends(till: Till, outcome: str, said: str) -> None:
+    charge = buy(till)
+    till.sandbox.press(f"charges/{charge}/dispute")
+    assert disputes(till.app) == [("needs_response", 2000, "fraudulent", False)]
+    assert kinds(till)[2:] == ["staff_dispute"]
+    dispute = till.sandbox.state["disputes"][0]["id"]
+    till.sandbox.press(f"disputes/{dispute}/close", outcome=outcome)
+    assert disputes(till.app) == [(said, 2000, "fraudulent", True)]
+    assert kinds(till)[2:] == ["staff_dispute", "staff_dispute_closed"]
+    assert till.orders()[0]["state"] == "paid"
+
+
+def test_a_card_is_disputed_later(till: Till) -> None:
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"], "4000000000000259")
+    till.sandbox.clock(120)
+    assert len(disputes(till.app)) == 1
+
+
+@pytest.mark.parametrize("mode", ["duplicate", "reorder", "delay"])
+def test_events_in_any_number_and_order_tell_once(till: Till, mode: str) -> None:
+    charge = buy(till)
+    till.sandbox.webhooks(mode)
+    till.sandbox.press(f"charges/{charge}/dispute")
+    dispute = till.sandbox.state["disputes"][0]["id"]
+    till.sandbox.press(f"disputes/{dispute}/close", outcome="won")
+    till.sandbox.webhooks("deliver")
+    till.sandbox.clock(3600)
+    forget_inbox(till.app)
+    for event in till.sandbox.state["events"]:
+        till.sandbox.resend(event["id"])
+    assert disputes(till.app) == [("won", 2000, "fraudulent", True)]
+    assert sorted(kinds(till)[2:]) == ["staff_dispute", "staff_dispute_closed"]
+
+
+def test_a_shop_without_events_hears_of_disputes_all_the_same(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    charge = buy(till)
+    till.sandbox.press(f"charges/{charge}/dispute")
+    report = json.loads(command(till.app, "reconcile", "--json").output)
+    assert [(row["kind"], row["stripe"]) for row in report["mismatches"]] == [
+        ("dispute", "needs_response")
+    ]
+    dispute = till.sandbox.state["disputes"][0]["id"]
+    till.sandbox.press(f"disputes/{dispute}/close", outcome="lost")
+    command(till.app, "reconcile")
+    assert disputes(till.app) == [("lost", 2000, "fraudulent", True)]
+    report = json.loads(command(till.app, "reconcile", "--json").output)
+    assert (report["settled"], report["mismatches"]) == (0, [])
+
+
+def test_a_dispute_is_heard_of_before_its_payment(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    buyer = till.buyer()
+    order = buyer.order()
+    buyer.pay(order["url"])
+    charge = till.sandbox.state["charges"][0]["id"]
+    till.sandbox.press(f"charges/{charge}/dispute")
+    till.sandbox.resend(till.sandbox.events("charge.dispute.created")[0]["id"])
+    assert till.orders()[0]["state"] == "paid"
+    assert len(disputes(till.app)) == 1
+
+
+def test_a_disputed_payment_is_not_refunded_as_well(app: Flask) -> None:
+    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    buyer = Buyer(app)
+    buyer.buy()
+    charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]
+    buyer.post(f"/sandbox/control/charges/{charge}/dispute", {})
+    refused = command(app, "refund", "1", "--yes")
+    assert (refused.exit_code, "No money has moved" in refused.output) == (1, True)
+    assert till.orders()[0]["state"] == "paid"

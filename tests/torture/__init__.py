@@ -1,4 +1,0 @@
-"""A shop that is killed at random moments while people buy and write, and its books afterwards.
-
-`make torture` runs it for as long as one likes, tests/test_torture.py for a minute.
-"""
