@@ -195,7 +195,7 @@ def _amount(amount: int, currency: str) -> str:
 
 def _mail_line(row: Any) -> str:
     zone = current_app.config["SHOP_TIMEZONE"]
-    due = f"{row.due.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
+    due = f"{row.due_at.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
     tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
     return f"{tried}  {row.kind:<20} {row.recipient}  {row.error}"
 
@@ -206,11 +206,10 @@ def _order_line(order: Any) -> str:
 
 
 def _order_json(order: Any) -> dict[str, Any]:
-    from shop.orders.queries import summary
-
     payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
     extra = {
         "payment_intent": payments[0] if payments else None,
-        "created": order.created.isoformat(),
+        "created": order.created_at.isoformat(),
     }
-    return summary(order) | extra
+    fields: dict[str, Any] = order.to_dict()
+    return fields | extra

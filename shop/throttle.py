@@ -32,7 +32,7 @@ class Throttle(Base):
 
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     count: Mapped[int]
-    ends: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    ends_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
 class TooFast(ShopError):
@@ -114,8 +114,8 @@ def _count_all(action: str, seconds: int, limits: tuple[Limit, ...]) -> int:
             # Of two first ones at once one fails here, and write() lets it find the other's row. On
             # MariaDB an INSERT tried first would keep a lock that the others' UPDATEs wait for.
             ends = moment + timedelta(seconds=seconds)
-            changed_rows(insert(Throttle).values(id=key, count=1, ends=ends))
-        mine = select(Throttle.count, Throttle.ends).where(Throttle.id == key)
+            changed_rows(insert(Throttle).values(id=key, count=1, ends_at=ends))
+        mine = select(Throttle.count, Throttle.ends_at).where(Throttle.id == key)
         tries, ends = db.session.execute(mine).one()
         if tries > limit.most:
             return max(1, int((ends - moment).total_seconds()))
@@ -128,7 +128,7 @@ def _sweep(moment: datetime, keys: list[str]) -> None:
     They are looked for first, because a DELETE of all that has ended waits for every row that
     somebody else is just writing, on MariaDB even where nothing has ended.
     """
-    has_ended = Throttle.ends <= moment
+    has_ended = Throttle.ends_at <= moment
     ours_first = Throttle.id.not_in(keys)
     ended = select(Throttle.id).where(has_ended).order_by(ours_first, Throttle.id).limit(SWEPT)
     found = db.session.scalars(ended).all()

@@ -155,10 +155,9 @@ class Till:
         """Return all orders as their JSON."""
         from shop.db import db
         from shop.orders.models import Order
-        from shop.orders.queries import summary
 
         with self.app.app_context():
-            return [summary(order) for order in db.session.query(Order).order_by(Order.id)]
+            return [order.to_dict() for order in db.session.query(Order).order_by(Order.id)]
 
 
 @pytest.fixture

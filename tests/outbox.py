@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import time_machine
@@ -20,6 +20,25 @@ AYA = "aya@example.com"
 OWNER = "owner@shop.example"
 
 
+@dataclass(frozen=True)
+class Sold:
+    """An order as messages see it: two shirts with a name that must be escaped."""
+
+    id: int
+    email: str = AYA
+    language: str = "en"
+    token: str = "token"
+    name: str = "T-shirt <日本>"
+    created_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def to_dict(self) -> dict[str, Any]:
+        line = {"name": self.name, "quantity": 2, "unit_amount": 2000, "amount": 4000}
+        return {
+            "order": self.token, "number": self.id, "currency": "jpy", "amount": 4000,
+            "lines": [line],
+        }  # fmt: skip
+
+
 @dataclass
 class Outbox:
     """The outbox of a shop with one order that nobody paid."""
@@ -28,21 +47,17 @@ class Outbox:
     order_id: int
 
     @property
-    def letter(self) -> dict[str, Any]:
-        line = {"name": "T-shirt <日本>", "quantity": 2, "unit_amount": 2000, "amount": 4000}
-        return {
-            "order": "token", "number": self.order_id, "currency": "jpy", "amount": 4000,
-            "lines": [line], "link": "https://shop.example/orders/token",
-        }  # fmt: skip
+    def order(self) -> Sold:
+        return Sold(self.order_id)
 
     def queue(self, to: str = AYA, language: str = "en") -> None:
         """Put the customer's message in."""
         with self.app.app_context():
-            write(lambda: mail.customer_paid(self.order_id, to, language, self.letter))
+            write(lambda: mail.customer_paid(Sold(self.order_id, to, language)))
 
     def queue_for_staff(self) -> None:
         with self.app.app_context():
-            write(lambda: mail.staff_new_order(self.order_id, self.letter))
+            write(lambda: mail.staff_new_order(self.order))
 
     def send(self, most: int = 10) -> int:
         with self.app.app_context():

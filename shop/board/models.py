@@ -16,7 +16,7 @@ class Topic(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     name: Mapped[str] = mapped_column(Text, default="")
     comment: Mapped[str] = mapped_column(Text)
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     # Kept with the topic, so that a list of topics counts no replies.
     reply_count: Mapped[int] = mapped_column(default=0)
 
@@ -30,4 +30,4 @@ class Reply(Base):
     topic_id: Mapped[int] = mapped_column(ForeignKey("topics.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(Text, default="")
     comment: Mapped[str] = mapped_column(Text)
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -1,72 +1,104 @@
-"""Mail: one function per message. They are called inside write() and leave through the outbox."""
+"""Mail: one function per message. They are called inside write() and leave through the outbox.
 
-from typing import Any
+`customer_…` goes to who bought, in the language they bought in, and to nobody where the order has
+no address; `staff_…` goes to the shop's owner.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 from flask import Flask, Response, current_app, request
 
 from shop.mail import outbox
+from shop.security import external_url
 
 
-def customer_paid(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+class Order(Protocol):
+    """What messages say of an order; `orders.models.Order` is one."""
+
+    id: Any
+    token: Any
+    email: Any
+    language: Any
+    created_at: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the order as outside programs read it; amounts in minor units."""
+
+
+def customer_paid(order: Order) -> None:
     """Thank the customer and send the receipt."""
-    outbox.put(order_id, "customer_paid", to, language, order)
+    _tell_customer(order, "customer_paid")
 
 
-def customer_awaiting(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
-    """Tell the customer where to pay at a konbini (`slip`), and until when."""
-    outbox.put(order_id, "customer_awaiting", to, language, order)
+def customer_awaiting(order: Order, slip: str | None, until: datetime) -> None:
+    """Tell the customer where to pay at a konbini (the address of the slip), and until when."""
+    _tell_customer(order, "customer_awaiting", slip=slip, until=until.isoformat())
 
 
-def customer_received(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+def customer_received(order: Order) -> None:
     """Tell the customer that their money is here, and that a person looks at it."""
-    outbox.put(order_id, "customer_received", to, language, order)
+    _tell_customer(order, "customer_received")
 
 
-def customer_refunded(
-    order_id: int, to: str, language: str, order: dict[str, Any], number: int
-) -> None:
-    """Tell the customer that money (`refund`) goes back; `number`: of the order's refunds."""
-    outbox.put(order_id, _nth("customer_refunded", number), to, language, order)
+def customer_refunded(order: Order, amount: int, number: int) -> None:
+    """Tell the customer that `amount` (minor units) goes back; `number`: of the order's refunds."""
+    _tell_customer(order, "customer_refunded", _which(number), refund=amount)
 
 
-def customer_shipped(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
+def customer_shipped(order: Order) -> None:
     """Tell the customer that the goods are on their way."""
-    outbox.put(order_id, "customer_shipped", to, language, order)
+    _tell_customer(order, "customer_shipped")
 
 
-def customer_links(order_id: int, to: str, language: str, order: dict[str, Any]) -> None:
-    """Send the customer the links to their `orders`, anew each time they ask for them."""
-    outbox.put_again(order_id, "customer_links", to, language, order)
+def customer_links(orders: Sequence[Order], language: str) -> None:
+    """Send the links to these orders, newest first, to the address that all of them have.
+
+    Sent anew each time somebody asks for them.
+    """
+    newest = orders[0]
+    listed = [
+        order.to_dict() | {"created": order.created_at.isoformat(), "link": _link(order)}
+        for order in orders
+    ]
+    said = newest.to_dict() | {"orders": listed}
+    outbox.put_again(_subject(newest), "customer_links", newest.email, language, said)
 
 
-def staff_new_order(order_id: int, order: dict[str, Any]) -> None:
+def staff_new_order(order: Order) -> None:
     """Tell the shop that an order was paid."""
-    _tell_staff(order_id, "staff_new_order", order)
+    _tell_staff(order, "staff_new_order")
 
 
-def staff_needs_review(order_id: int, order: dict[str, Any]) -> None:
+def staff_needs_review(order: Order) -> None:
     """Tell the shop that Stripe holds money which does not fit its order."""
-    _tell_staff(order_id, "staff_needs_review", order)
+    _tell_staff(order, "staff_needs_review")
 
 
-def staff_paid_twice(order_id: int, order: dict[str, Any], number: int) -> None:
+def staff_paid_twice(order: Order, number: int) -> None:
     """Tell the shop that an order was paid once more, the `number`th time too many."""
-    _tell_staff(order_id, _nth("staff_paid_twice", number), order)
+    _tell_staff(order, "staff_paid_twice", _which(number))
 
 
-def staff_refund_failed(order_id: int, order: dict[str, Any], number: int) -> None:
-    """Tell the shop that a refund came back: the customer does not have the money."""
-    _tell_staff(order_id, _nth("staff_refund_failed", number), order)
+def staff_refund_failed(order: Order, amount: int, number: int) -> None:
+    """Tell the shop that a refund (minor units) came back: the customer does not have it."""
+    _tell_staff(order, "staff_refund_failed", _which(number), refund=amount)
 
 
-def staff_dispute(order_id: int, order: dict[str, Any], number: int) -> None:
-    """Tell the shop that the cardholder's bank takes a payment back, and what to do now."""
-    _tell_staff(order_id, _nth("staff_dispute", number), order)
+def staff_dispute(order: Order, amount: int, reason: str, inquiry: bool, number: int) -> None:
+    """Tell the shop that the cardholder's bank takes a payment back, and what to do now.
+
+    With `inquiry` the bank only asks, and the money stays for now. `amount` is in minor units.
+    """
+    said = {"disputed": amount, "reason": reason, "inquiry": inquiry}
+    _tell_staff(order, "staff_dispute", _which(number), **said)
 
 
-def staff_dispute_closed(order_id: int, order: dict[str, Any], number: int) -> None:
-    """Tell the shop how a dispute ended (`outcome`: won or lost)."""
-    _tell_staff(order_id, _nth("staff_dispute_closed", number), order)
+def staff_dispute_closed(order: Order, amount: int, outcome: str, number: int) -> None:
+    """Tell the shop how a dispute ended (`outcome`: won or lost); `amount` in minor units."""
+    said = {"disputed": amount, "outcome": outcome}
+    _tell_staff(order, "staff_dispute_closed", _which(number), **said)
 
 
 def init_mail(app: Flask) -> None:
@@ -79,14 +111,30 @@ def init_mail(app: Flask) -> None:
         return response
 
 
-def _nth(kind: str, number: int) -> str:
-    """Return the kind of a message that an order may need more than once."""
-    return kind if number == 1 else f"{kind}-{number}"
+def _tell_customer(order: Order, kind: str, about: str = "", **more: Any) -> None:
+    if order.email:
+        said = order.to_dict() | {"link": _link(order)} | more
+        outbox.put(_subject(order), kind, order.email, order.language, said, about)
 
 
-def _tell_staff(order_id: int, kind: str, context: dict[str, Any]) -> None:
+def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
     config = current_app.config
-    outbox.put(order_id, kind, config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"], context)
+    said = order.to_dict() | {"link": _link(order)} | more
+    to, language = config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"]
+    outbox.put(_subject(order), kind, to, language, said, about)
+
+
+def _subject(order: Order) -> str:
+    return f"order-{order.id}"
+
+
+def _link(order: Order) -> str:
+    return external_url("payments.order", token=order.token)
+
+
+def _which(number: int) -> str:
+    """Return what tells a message from the earlier ones of its kind about the same order."""
+    return "" if number == 1 else str(number)
 
 
 def _send_one_for(app: Flask) -> None:

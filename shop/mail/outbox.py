@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from flask import current_app, render_template
-from sqlalchemy import ForeignKey, Text, UniqueConstraint, func, or_, select, update
+from sqlalchemy import Text, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import (
@@ -48,48 +48,54 @@ class Mail(Base):
     """A message in the outbox: `waiting`, `sent` or `failed`."""
 
     __tablename__ = "mails"
-    __table_args__ = (UniqueConstraint("order_id", "kind"),)
+    __table_args__ = (UniqueConstraint("subject", "kind", "about"),)
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    # What it is about, such as `order-7`. It is the only one of its kind about that, unless `about`
+    # says which, the second refund say. No NULL here: a unique key with a NULL keeps nothing out.
+    subject: Mapped[str] = mapped_column(Key)
     kind: Mapped[str] = mapped_column(Key)
+    about: Mapped[str] = mapped_column(Key, default="")
     recipient: Mapped[str] = mapped_column(Text)
     language: Mapped[str] = mapped_column(Key)
     # What the templates say it with, as JSON.
     context: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Key, default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
-    due: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
-    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str] = mapped_column(Text, default="")
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
-def put(order_id: int, kind: str, to: str, language: str, context: dict[str, Any]) -> None:
-    """Put a message into the outbox, inside write(); the same message of an order only once."""
+def put(
+    subject: str, kind: str, to: str, language: str, context: dict[str, Any], about: str = ""
+) -> None:
+    """Put a message into the outbox, inside write(); the same message only once."""
     insert_once(
         Mail,
-        order_id=order_id,
+        subject=subject,
         kind=kind,
+        about=about,
         recipient=to,
         language=language,
         context=json.dumps(context),
         state="waiting",
         attempts=0,
-        due=now(),
+        due_at=now(),
         error="",
-        created=now(),
+        created_at=now(),
     )
 
 
-def put_again(order_id: int, kind: str, to: str, language: str, context: dict[str, Any]) -> None:
+def put_again(subject: str, kind: str, to: str, language: str, context: dict[str, Any]) -> None:
     """Put a message into the outbox, inside write(), as a new one each time it is asked for."""
     values = {"recipient": to, "language": language, "context": json.dumps(context)}
-    line = {"state": "waiting", "attempts": 0, "due": now(), "error": "", "created": now()}
-    earlier = update(Mail).where(Mail.order_id == order_id, Mail.kind == kind)
+    line = {"state": "waiting", "attempts": 0, "due_at": now(), "error": "", "created_at": now()}
+    earlier = update(Mail).where(Mail.subject == subject, Mail.kind == kind)
     # Its lease stays: while the message is just leaving, nobody else may send it too.
     if not changed_rows(earlier.values(values | line)):
-        put(order_id, kind, to, language, context)
+        put(subject, kind, to, language, context)
 
 
 def send_due(most: int = 1) -> int:
@@ -113,9 +119,9 @@ def put_back() -> None:
     """
 
     def unit() -> None:
-        values = {"state": "waiting", "attempts": 0, "due": now(), "leased_until": None}
+        values = {"state": "waiting", "attempts": 0, "due_at": now(), "lease_expires_at": None}
         changed_rows(update(Mail).where(Mail.state == "failed").values(values))
-        changed_rows(update(Mail).where(Mail.state == "waiting").values(due=now()))
+        changed_rows(update(Mail).where(Mail.state == "waiting").values(due_at=now()))
 
     write(unit)
 
@@ -150,19 +156,19 @@ def list_mails() -> list[dict[str, Any]]:
 
 def _free() -> Any:
     """Return the condition of a message that is due and that nobody is sending."""
-    unleased = or_(Mail.leased_until.is_(None), Mail.leased_until < now())
-    return (Mail.state == "waiting") & (Mail.due <= now()) & unleased
+    unleased = or_(Mail.lease_expires_at.is_(None), Mail.lease_expires_at < now())
+    return (Mail.state == "waiting") & (Mail.due_at <= now()) & unleased
 
 
 def _lease() -> int | None:
     """Claim the message that is due longest and return its id: nobody else sends it meanwhile."""
 
     def claim(mail_id: int) -> int:
-        values = {"leased_until": now() + LEASE, "attempts": Mail.attempts + 1}
+        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
         return changed_rows(update(Mail).where(Mail.id == mail_id, _free()).values(values))
 
     while True:
-        first = select(Mail.id).where(_free()).order_by(Mail.due, Mail.id).limit(1)
+        first = select(Mail.id).where(_free()).order_by(Mail.due_at, Mail.id).limit(1)
         mail_id = db.session.scalar(first)
         end_read()
         if mail_id is None or write(partial(claim, mail_id)):
@@ -182,7 +188,7 @@ def _send_leased(mail_id: int) -> bool:
         return False
     # Put in again meanwhile, it has no tries yet: what left was the message before it.
     left = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
-    sent = {"state": "sent", "error": "", "leased_until": None}
+    sent = {"state": "sent", "error": "", "lease_expires_at": None}
     write(lambda: changed_rows(left.values(sent)))
     return True
 
@@ -197,8 +203,8 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     minutes = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
     values = {
         "state": "failed" if for_good else "waiting",
-        "due": now() + timedelta(minutes=minutes),
-        "leased_until": None,
+        "due_at": now() + timedelta(minutes=minutes),
+        "lease_expires_at": None,
         "error": reason,
     }
     # Another process may have taken it over after a lease that ran out.
@@ -207,7 +213,7 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     if isinstance(error, smtp.ServerAway):
         # The others would only cost the next visitors as long, one after the other.
         soon = now() + timedelta(minutes=BACK_OFF[0])
-        changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due=soon))
+        changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due_at=soon))
 
 
 def _reason(error: Exception) -> str:
@@ -221,22 +227,20 @@ def _reason(error: Exception) -> str:
 def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
     context = json.loads(mail.context)
-    template = mail.kind.partition("-")[0]
     message = EmailMessage(ON_THE_WIRE)
     with force_locale(mail.language):
         names = {"order": context, "language": mail.language}
-        subject = render_template(f"mail/{template}.subject.txt", **names)
-        message.set_content(render_template(f"mail/{template}.txt", **names))
-        message.add_alternative(render_template(f"mail/{template}.html", **names), subtype="html")
+        subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
+        message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
+        message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
     sender = _address(current_app.config["SHOP_MAIL_FROM"])
     message["From"] = sender
     message["To"] = _recipient(mail.recipient)
-    message["Date"] = format_datetime(mail.created)
+    message["Date"] = format_datetime(mail.created_at)
     # The same for every try, so that a mail program shows a repeated one once.
-    message["Message-ID"] = (
-        f"<order-{context['number']}.{mail.kind}.{mail.created:%Y%m%d%H%M%S}@{sender.domain}>"
-    )
+    name = f"{mail.subject}.{mail.kind}-{mail.about}".removesuffix("-")
+    message["Message-ID"] = f"<{name}.{mail.created_at:%Y%m%d%H%M%S}@{sender.domain}>"
     return message
 
 

@@ -14,14 +14,14 @@ from shop.orders.models import LedgerEntry, Order
 class Sums:
     """What was paid for an order and went back, in minor units; `asked`: perhaps on its way."""
 
-    paid: int
-    refunded: int
-    asked: int
+    paid_amount: int
+    refunded_amount: int
+    asked_amount: int
 
     @property
-    def left(self) -> int:
+    def left_amount(self) -> int:
         """What can still be given back."""
-        return self.paid - self.refunded - self.asked
+        return self.paid_amount - self.refunded_amount - self.asked_amount
 
 
 def record_payment(order: Order, stripe_id: str, amount: int, currency: str) -> bool:
@@ -34,8 +34,8 @@ def record_payment(order: Order, stripe_id: str, amount: int, currency: str) -> 
         amount=amount,
         currency=currency,
         state="succeeded",
-        told=True,
-        created=now(),
+        acknowledged=True,
+        created_at=now(),
     )
 
 
@@ -78,6 +78,6 @@ def refundable(found: Sequence[LedgerEntry]) -> list[tuple[LedgerEntry, int]]:
     parts = []
     for payment in reversed([entry for entry in found if entry.kind == "payment"]):
         own = [payment, *(entry for entry in found if entry.payment_id == payment.id)]
-        if sums(own).left > 0:
-            parts.append((payment, sums(own).left))
+        if sums(own).left_amount > 0:
+            parts.append((payment, sums(own).left_amount))
     return parts

@@ -2,7 +2,6 @@
 
 import re
 from functools import partial
-from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
@@ -13,7 +12,6 @@ from shop.db import db, write
 from shop.errors import ShopError
 from shop.orders import states
 from shop.orders.models import Order, email_key
-from shop.security import external_url
 
 MOST_ORDERS = 20
 ADDRESS = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{1,63}")
@@ -49,25 +47,5 @@ def mail_links(typed: str, language: str) -> None:
     orders: dict[str, list[Order]] = {}
     for order in db.session.scalars(found.order_by(Order.id.desc()).limit(MOST_ORDERS)):
         orders.setdefault(order.email or "", []).append(order)
-    letters = [(theirs[0].id, to, language, _letter(theirs)) for to, theirs in orders.items()]
-    for letter in letters:
-        write(partial(mail.customer_links, *letter))
-
-
-def _letter(orders: list[Order]) -> dict[str, Any]:
-    """Return what the mail says of these orders, newest first; amounts in minor units."""
-    return {
-        "order": orders[0].token,
-        "number": orders[0].number,
-        "orders": [
-            {
-                "number": order.number,
-                "created": order.created.isoformat(),
-                "amount": order.amount,
-                "currency": order.currency,
-                "state": order.state,
-                "link": external_url("payments.order", token=order.token),
-            }
-            for order in orders
-        ],
-    }
+    for theirs in orders.values():
+        write(partial(mail.customer_links, theirs, language))

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
@@ -30,14 +31,14 @@ class Order(Base):
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_positive"),
         Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
-        Index("ix_orders_state_created", "state", "created"),
+        Index("ix_orders_state_created_at", "state", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     # In the customer's links. Who has it sees the order.
     token: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
     # In what Stripe gets to see: tells nobody the link, nor how many orders there are.
-    uid: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
+    client_reference: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
     mode: Mapped[str] = mapped_column(Key)
     state: Mapped[str] = mapped_column(Key, default="pending")
     currency: Mapped[str] = mapped_column(Key)
@@ -45,16 +46,16 @@ class Order(Base):
     visitor: Mapped[str] = mapped_column(Key, index=True)
     cart_id: Mapped[str | None] = mapped_column(Key, index=True)
     # Who wants what: the same again is the same order. None once the order is closed.
-    open_key: Mapped[str | None] = mapped_column(Key, unique=True)
+    dedup_key: Mapped[str | None] = mapped_column(Key, unique=True)
     # Whether the goods of this order are off the shelf.
     holds_stock: Mapped[bool] = mapped_column(default=False)
     language: Mapped[str] = mapped_column(Key)
     email: Mapped[str | None] = mapped_column(Text)
     # The address as it is searched for: lost links are mailed to who asks with it.
     email_key: Mapped[str | None] = mapped_column(Key, index=True)
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    paid: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    shipped: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
     ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
@@ -79,6 +80,27 @@ class Order(Base):
     def refunded(self) -> Money:
         """What went back to the customer, or is on its way, from the ledger."""
         return Money(sum(entry.amount for entry in self.ledger if entry.is_refund), self.currency)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the order as outside programs and mails read it; amounts in minor units."""
+        return {
+            "order": self.token,
+            "number": self.number,
+            "state": self.state,
+            "amount": self.amount,
+            "refunded": self.refunded.amount,
+            "currency": self.currency,
+            "mode": self.mode,
+            "lines": [
+                {
+                    "name": line.name,
+                    "quantity": line.quantity,
+                    "unit_amount": line.unit_amount,
+                    "amount": line.unit_amount * line.quantity,
+                }
+                for line in self.lines
+            ],
+        }
 
 
 class OrderLine(Base):
@@ -115,10 +137,10 @@ class LedgerEntry(Base):
     # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
     key: Mapped[str | None] = mapped_column(Key, unique=True)
     # Whether who asked for a refund here heard what became of it.
-    told: Mapped[bool] = mapped_column(default=True)
+    acknowledged: Mapped[bool] = mapped_column(default=True)
     # The payment that a refund gives back.
     payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
 
     @property
     def is_refund(self) -> bool:
@@ -140,4 +162,4 @@ class TimelineEntry(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     kind: Mapped[str] = mapped_column(Key)
     detail: Mapped[str] = mapped_column(Text, default="")
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -92,7 +92,7 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     """
     choices = products.choose(wanted)
     key = open_key(choices, buyer)
-    order = db.session.scalar(select(Order).where(Order.open_key == key))
+    order = db.session.scalar(select(Order).where(Order.dedup_key == key))
     if order is not None:
         return order.token
     # Asked after the key: an event may have paid the cart's order since this request began.
@@ -103,10 +103,10 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     order = _new_order(choices, buyer, key)
     db.session.add(order)
     db.session.flush()
-    missing = stock.hold_stock(order)
+    missing = stock.reserve_stock(order)
     if missing is not None:
         raise products.SoldOut(missing)
-    states.note(order, "ordered")
+    states.log_event(order, "ordered")
     return order.token
 
 
@@ -120,7 +120,7 @@ def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
         amount=amount,
         visitor=buyer.visitor,
         cart_id=buyer.cart_id,
-        open_key=key,
+        dedup_key=key,
         language=buyer.language,
         lines=[
             OrderLine(

@@ -1,7 +1,6 @@
 """Finding orders."""
 
 from datetime import datetime
-from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
@@ -12,7 +11,6 @@ from shop.errors import ShopError
 from shop.orders import states
 from shop.orders.models import Order
 from shop.orders.states import AlreadyOrdered
-from shop.security import external_url
 
 
 class OrderMissing(ShopError):
@@ -27,7 +25,7 @@ class OrderMissing(ShopError):
         )
 
 
-def claim(token: str) -> Order | None:
+def lock_payable(token: str) -> Order | None:
     """Return the order if it can still be paid, and keep it so until this write() ends.
 
     None where it was given up. Raises AlreadyOrdered, and OrderMissing for another mode's order.
@@ -44,7 +42,7 @@ def claim(token: str) -> Order | None:
     return order if order.state in states.PAYABLE else None
 
 
-def hold(order_id: int) -> Order:
+def lock(order_id: int) -> Order:
     """Return the order as it is now, and keep it so until this write() ends."""
     changed_rows(update(Order).where(Order.id == order_id).values(mode=Order.mode))
     return db.session.get_one(Order, order_id, populate_existing=True)
@@ -68,7 +66,9 @@ def find_by_number(number: int) -> Order:
 
 def find_by_uid(uid: str) -> Order | None:
     """Return the order of this mode that Stripe knows by this reference, None for no such."""
-    mine = select(Order).where(Order.uid == uid, Order.mode == current_app.config["SHOP_MODE"])
+    mine = select(Order).where(
+        Order.client_reference == uid, Order.mode == current_app.config["SHOP_MODE"]
+    )
     return db.session.scalar(mine) if is_key(uid) else None
 
 
@@ -83,38 +83,12 @@ def waiting_order(visitor: str) -> Order | None:
 def newest_ordered(visitor: str, since: datetime) -> str | None:
     """Return the token of what a visitor has ordered and paid since then, None for nothing."""
     mine = select(Order.token).where(Order.visitor == visitor, Order.state.in_(states.ORDERED))
-    return db.session.scalar(mine.where(Order.created > since).order_by(Order.id.desc()).limit(1))
+    return db.session.scalar(
+        mine.where(Order.created_at > since).order_by(Order.id.desc()).limit(1)
+    )
 
 
 def order_of_cart(cart_id: str | None) -> str | None:
     """Return the token of what a cart became that is paid, or whose payment is on its way."""
     ordered = select(Order.token).where(Order.cart_id == cart_id, Order.state.in_(states.ORDERED))
     return db.session.scalar(ordered.limit(1)) if cart_id else None
-
-
-def summary(order: Order) -> dict[str, Any]:
-    """Return the order as outside programs and mails read it; amounts in minor units."""
-    return {
-        "order": order.token,
-        "number": order.number,
-        "state": order.state,
-        "amount": order.amount,
-        "refunded": order.refunded.amount,
-        "currency": order.currency,
-        "mode": order.mode,
-        "lines": [
-            {
-                "name": line.name,
-                "quantity": line.quantity,
-                "unit_amount": line.unit_amount,
-                "amount": line.unit_amount * line.quantity,
-            }
-            for line in order.lines
-        ],
-    }
-
-
-def letter(order: Order, **more: Any) -> dict[str, Any]:
-    """Return what a mail says about an order, with the link to it, and `more`."""
-    link = external_url("payments.order", token=order.token)
-    return summary(order) | {"link": link} | more

@@ -16,10 +16,10 @@ def mark_shipped(order: Order) -> bool:
     """Write the day of shipping down, inside write(); return whether it was not yet."""
     ready = update(Order).where(
         Order.id == order.id,
-        Order.shipped.is_(None),
+        Order.shipped_at.is_(None),
         Order.state.in_(("paid", "partially_refunded")),
     )
-    return changed_rows(ready.values(shipped=now())) == 1
+    return changed_rows(ready.values(shipped_at=now())) == 1
 
 
 class NotReady(ShopError):
@@ -39,11 +39,10 @@ def ship(number: int) -> None:
 
 
 def _ship(order_id: int) -> None:
-    order = queries.hold(order_id)
+    order = queries.lock(order_id)
     if not mark_shipped(order):
         raise NotReady(
             _("Only an order that is paid and was not shipped yet can be shipped. Nothing changed.")
         )
-    states.note(order, "shipped")
-    if order.email:
-        mail.customer_shipped(order.id, order.email, order.language, queries.letter(order))
+    states.log_event(order, "shipped")
+    mail.customer_shipped(order)

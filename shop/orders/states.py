@@ -39,7 +39,7 @@ def sources(target: str) -> tuple[str, ...]:
     return tuple(state for state, targets in TRANSITIONS.items() if target in targets)
 
 
-def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> bool:
+def transition(order: Order, target: str, only_from: Iterable[str] | None = None) -> bool:
     """Change the state if the table allows it; inside write(). Return whether this call did it.
 
     One conditional UPDATE: of many calls at the same time one wins, and it alone goes on to
@@ -49,7 +49,7 @@ def move(order: Order, target: str, only_from: Iterable[str] | None = None) -> b
     change = update(Order).where(Order.id == order.id, Order.state.in_(allowed))
     values: dict[str, Any] = {"state": target}
     if target not in PAYABLE:
-        values["open_key"] = None
+        values["dedup_key"] = None
     won = changed_rows(change.values(**values)) == 1
     db.session.refresh(order)
     return won
@@ -62,9 +62,9 @@ def follow_ledger(order: Order, paid: int, refunded: int) -> None:
     and is one again where a refund of it fails.
     """
     target = state_by_sums(order.amount, paid, refunded)
-    if order.paid is None and target != "refunded":
+    if order.paid_at is None and target != "refunded":
         target = "needs_review"
-    move(order, target, only_from=(*SETTLED, "needs_review"))
+    transition(order, target, only_from=(*SETTLED, "needs_review"))
 
 
 def state_by_sums(amount: int, paid: int, refunded: int) -> str:
@@ -75,15 +75,15 @@ def state_by_sums(amount: int, paid: int, refunded: int) -> str:
     return "paid" if kept >= min(amount, paid) else "partially_refunded"
 
 
-def note(order: Order, kind: str, detail: str = "") -> None:
+def log_event(order: Order, kind: str, detail: str = "") -> None:
     """Write a line of the order's story, inside write()."""
     db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail))
 
 
 def cancel(order: Order, why: str) -> bool:
     """Close an order that nobody can pay any more, inside write(); return whether it was open."""
-    if not move(order, "cancelled"):
+    if not transition(order, "cancelled"):
         return False
     stock.release_stock(order)
-    note(order, "cancelled", why)
+    log_event(order, "cancelled", why)
     return True

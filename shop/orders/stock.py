@@ -8,7 +8,7 @@ from shop.db import changed_rows, db
 from shop.orders.models import Order
 
 
-def hold_stock(order: Order) -> str | None:
+def reserve_stock(order: Order) -> str | None:
     """Take the goods off the shelf, inside write(); return the name of what is missing, if any."""
     # In one order for everybody, so that two buyers never wait for each other in a circle.
     lines = sorted(order.lines, key=lambda line: line.product_id)

@@ -35,7 +35,7 @@ def find(kind: str, stripe_id: str, key: str = "", reference: str = "") -> Attem
     if found is None and is_key(key):
         found = db.session.scalar(lost.where(Attempt.key == key))
     if found is None and kind == "checkout" and is_key(reference):
-        found = db.session.scalar(lost.where(Order.uid == reference))
+        found = db.session.scalar(lost.where(Order.client_reference == reference))
     return found
 
 
@@ -50,7 +50,7 @@ def begin(
     """Write a new attempt, inside write(); `params` makes what goes out from the key."""
     last = select(func.max(Attempt.number)).where(Attempt.order_id == order.id)
     number = (db.session.scalar(last) or 0) + 1
-    key = f"{kind}-{order.uid}-{number}"
+    key = f"{kind}-{order.client_reference}-{number}"
     attempt = Attempt(
         order_id=order.id,
         open_order_id=order.id,
@@ -58,7 +58,7 @@ def begin(
         kind=kind,
         key=key,
         params=json.dumps(params(key)),
-        expires=expires,
+        expires_at=expires,
     )
     db.session.add(attempt)
     db.session.flush()

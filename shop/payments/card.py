@@ -78,7 +78,7 @@ def charge(token: str, card_token: str, email: str | None) -> None:
 
 
 def _begin(token: str, card_token: str, email: str | None) -> int:
-    order = queries.claim(token)
+    order = queries.lock_payable(token)
     if order is None:  # given up meanwhile; its page offers to order the same again
         raise states.AlreadyOrdered(token)
     if attempts.open_of(order) is not None:  # the other one of two clicks
@@ -88,7 +88,7 @@ def _begin(token: str, card_token: str, email: str | None) -> int:
     says = {"description": f"Order {order.number}"} | ({"receipt_email": email} if email else {})
 
     def params(key: str) -> dict[str, Any]:
-        return what | says | {"metadata": {"order": order.uid, "attempt": key}}
+        return what | says | {"metadata": {"order": order.client_reference, "attempt": key}}
 
     return attempts.begin(order, "charge", params, now()).id
 

@@ -58,7 +58,7 @@ def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> 
         Order.cart_id == buyer.cart_id,
         Order.mode == current_app.config["SHOP_MODE"],
         Order.state == "pending",
-        Order.open_key != key,
+        Order.dedup_key != key,
     )
     if before is not None:
         others = others.where(Order.id < queries.get_order(before).id)
@@ -215,11 +215,13 @@ def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
 
 def _open_attempt(token: str) -> _Call:
     """Return the call of the open attempt, or of a new one; raise _Closed for a lost order."""
-    order = queries.claim(token)
+    order = queries.lock_payable(token)
     if order is None:
         raise _Closed
     found = attempts.open_of(order)
-    if found is not None and (found.stripe_id or found.kind == "charge" or found.expires > now()):
+    if found is not None and (
+        found.stripe_id or found.kind == "charge" or found.expires_at > now()
+    ):
         return _call(found, is_new=False)
     if found is not None:
         attempts.close(found.id, "failed")
@@ -238,7 +240,7 @@ def _session_params(order: Order, expires: datetime, key: str) -> dict[str, Any]
 
     Kept with the attempt: under one idempotency key Stripe takes one set of parameters only.
     """
-    reference = {"order": order.uid}
+    reference = {"order": order.client_reference}
     return {
         "mode": "payment",
         "line_items": [
@@ -252,7 +254,7 @@ def _session_params(order: Order, expires: datetime, key: str) -> dict[str, Any]
             }
             for line in order.lines
         ],
-        "client_reference_id": order.uid,
+        "client_reference_id": order.client_reference,
         "metadata": reference | {"attempt": key},
         "payment_intent_data": {"metadata": reference},
         "success_url": external_url("payments.success") + "?session_id={CHECKOUT_SESSION_ID}",

@@ -31,24 +31,23 @@ def sync(payment_id: int, event: Event) -> None:
 
 def apply(order_id: int, found: Facts, event: Event | None = None) -> None:
     """Write a dispute down, inside write(); what is closed stays closed."""
-    order = queries.hold(order_id)
+    order = queries.lock(order_id)
     if event is not None and not models.take_event(event):
         return
     if _open(order, found):
-        states.note(order, "disputed", found.reason)
+        states.log_event(order, "disputed", found.reason)
         inquiry = found.state.startswith("warning")
-        told = queries.letter(order, disputed=found.amount, reason=found.reason, inquiry=inquiry)
-        mail.staff_dispute(order.id, told, _position(order, found))
+        position = _position(order, found)
+        mail.staff_dispute(order, found.amount, found.reason, inquiry, position)
     mine = update(Dispute).where(
         Dispute.stripe_id == found.id, Dispute.state.not_in(DISPUTE_CLOSED)
     )
     closed = now() if found.is_closed else None
-    changed = changed_rows(mine.values(state=found.state, closed=closed))
+    changed = changed_rows(mine.values(state=found.state, closed_at=closed))
     if changed and found.is_closed:
         outcome = "lost" if found.state == "lost" else "won"
-        states.note(order, f"dispute_{outcome}", found.id)
-        told = queries.letter(order, disputed=found.amount, outcome=outcome)
-        mail.staff_dispute_closed(order.id, told, _position(order, found))
+        states.log_event(order, f"dispute_{outcome}", found.id)
+        mail.staff_dispute_closed(order, found.amount, outcome, _position(order, found))
 
 
 def _open(order: Order, found: Facts) -> bool:
@@ -60,7 +59,7 @@ def _open(order: Order, found: Facts) -> bool:
         currency=found.currency,
         reason=found.reason,
         state="new",
-        opened=now(),
+        opened_at=now(),
     )
 
 

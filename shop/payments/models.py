@@ -29,10 +29,10 @@ class Attempt(Base):
     url: Mapped[str | None] = mapped_column(Text)
     # open, withdrawn (about to be ended), paid, declined, expired, or failed: Stripe refused it.
     outcome: Mapped[str] = mapped_column(Key, default="open")
-    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    expires: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     # When Stripe was last asked about it outside an event.
-    checked: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Dispute(Base):
@@ -50,8 +50,17 @@ class Dispute(Base):
     currency: Mapped[str] = mapped_column(Key)
     reason: Mapped[str] = mapped_column(Key)
     state: Mapped[str] = mapped_column(Key)
-    opened: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
-    closed: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    opened_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class KeyValue(Base):
+    """What this database knows of itself: its random id, and how far the events were read."""
+
+    __tablename__ = "key_values"
+
+    name: Mapped[str] = mapped_column(Key, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
 
 
 class StripeEvent(Base):
@@ -62,11 +71,11 @@ class StripeEvent(Base):
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     type: Mapped[str] = mapped_column(Key)
     object_id: Mapped[str] = mapped_column(Key)
-    received: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
 
 
 def take_event(event: Event) -> bool:
     """Put an event into the inbox, inside write(); return whether it was not there yet."""
     return insert_once(
-        StripeEvent, id=event.id, type=event.type, object_id=event.object_id, received=now()
+        StripeEvent, id=event.id, type=event.type, object_id=event.object_id, received_at=now()
     )

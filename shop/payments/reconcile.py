@@ -117,12 +117,12 @@ def _ask(report: Report, question: Callable[[], None]) -> None:
 def _open_attempts(most: int | None) -> Sequence[int]:
     mine = select(Attempt.id).join(Order, Attempt.order_id == Order.id)
     lost = and_(
-        Attempt.outcome == "lost", Attempt.stripe_id.is_(None), Attempt.expires > now()
+        Attempt.outcome == "lost", Attempt.stripe_id.is_(None), Attempt.expires_at > now()
     )  # its session ends by itself
     still_open = mine.where(
         Attempt.open_order_id.is_not(None) | lost, Order.mode == current_app.config["SHOP_MODE"]
     )
-    longest_ago = (Attempt.checked.is_not(None), Attempt.checked, Attempt.id)
+    longest_ago = (Attempt.checked_at.is_not(None), Attempt.checked_at, Attempt.id)
     found = db.session.scalars(still_open.order_by(*longest_ago).limit(most)).all()
     end_read()
     return found
@@ -258,7 +258,7 @@ def _compare_payment(kind: str, facts: Facts, report: Report, dry_run: bool) -> 
 
 def _our_payments(kind: str, since: Any) -> Iterable[tuple[str, Order]]:
     mine = select(Attempt.stripe_id, Order).join(Order, Attempt.order_id == Order.id)
-    mine = mine.where(Attempt.kind == kind, Attempt.outcome == "paid", Attempt.created >= since)
+    mine = mine.where(Attempt.kind == kind, Attempt.outcome == "paid", Attempt.created_at >= since)
     mine = mine.where(Attempt.stripe_id.is_not(None))  # unset where what came was another order's
     rows = db.session.execute(mine.where(Order.mode == current_app.config["SHOP_MODE"])).all()
     return [(str(stripe_id), order) for stripe_id, order in rows]
@@ -294,7 +294,7 @@ def _compare_refund(refund: Refund, report: Report, dry_run: bool) -> None:
 def _our_refunds(since: Any) -> Iterable[tuple[LedgerEntry, Order]]:
     mine = select(LedgerEntry, Order).join(Order, LedgerEntry.order_id == Order.id)
     mine = mine.where(LedgerEntry.kind == "refund", LedgerEntry.state.in_(REFUND_COUNTS))
-    mine = mine.where(LedgerEntry.created > since, LedgerEntry.stripe_id.is_not(None))
+    mine = mine.where(LedgerEntry.created_at > since, LedgerEntry.stripe_id.is_not(None))
     rows = db.session.execute(mine.where(Order.mode == current_app.config["SHOP_MODE"])).all()
     return [(entry, order) for entry, order in rows]
 
@@ -311,7 +311,7 @@ def _compare_dispute(dispute: Dispute, report: Report, dry_run: bool) -> None:
     payment = ledger.payment_of(dispute.payment)
     if payment is None:
         return
-    mine = select(OurDispute.state, OurDispute.closed).where(OurDispute.stripe_id == dispute.id)
+    mine = select(OurDispute.state, OurDispute.closed_at).where(OurDispute.stripe_id == dispute.id)
     ours, closed = db.session.execute(mine).one_or_none() or ("unknown", None)
     if ours == dispute.state or closed is not None:
         return

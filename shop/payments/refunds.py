@@ -50,13 +50,13 @@ def apply(
     order_id: int, payment_id: int, found: Sequence[Refund], event: Event | None = None
 ) -> None:
     """Write down, inside write(), what Stripe says: all that follows from it, or nothing."""
-    order = queries.hold(order_id)
+    order = queries.lock(order_id)
     if event is not None and not models.take_event(event):
         return
     for one in found:
         _write_down(order, payment_id, one)
     total = ledger.sums(ledger.entries(order_id))
-    states.follow_ledger(order, total.paid, total.refunded)
+    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
 
 
 def named(payment: LedgerEntry) -> dict[str, Any]:
@@ -86,9 +86,8 @@ def _write_down(order: Order, payment_id: int, found: Refund) -> None:
     if found.state in REFUND_COUNTS and was not in REFUND_COUNTS:
         _tell_refunded(order, entry)
     elif found.state not in REFUND_COUNTS:
-        states.note(order, "refund_failed", str(entry.amount))
-        told = queries.letter(order, refund=entry.amount)
-        mail.staff_refund_failed(order.id, told, _position(entry))
+        states.log_event(order, "refund_failed", str(entry.amount))
+        mail.staff_refund_failed(order, entry.amount, _position(entry))
 
 
 def _entry_of(order: Order, payment_id: int, found: Refund) -> LedgerEntry:
@@ -107,19 +106,17 @@ def _entry_of(order: Order, payment_id: int, found: Refund) -> LedgerEntry:
             amount=found.amount,
             currency=found.currency,
             state="asked",
-            told=True,
+            acknowledged=True,
             payment_id=payment_id,
-            created=now(),
+            created_at=now(),
         )
         entry = db.session.scalars(mine.where(LedgerEntry.stripe_id == found.id)).one()
     return entry
 
 
 def _tell_refunded(order: Order, entry: LedgerEntry) -> None:
-    states.note(order, "refunded", str(entry.amount))
-    if order.email:
-        told = queries.letter(order, refund=entry.amount)
-        mail.customer_refunded(order.id, order.email, order.language, told, _position(entry))
+    states.log_event(order, "refunded", str(entry.amount))
+    mail.customer_refunded(order, entry.amount, _position(entry))
 
 
 def _position(entry: LedgerEntry) -> int:
@@ -175,7 +172,7 @@ def refund(number: int, amount: int | None = None) -> list[Money]:
 
 def left_of(order_id: int) -> int:
     """Return how much of an order's money can still be given back, in minor units."""
-    left = ledger.sums(ledger.entries(order_id)).left
+    left = ledger.sums(ledger.entries(order_id)).left_amount
     end_read()
     return left
 
@@ -200,16 +197,18 @@ def _asked_of(order_id: int) -> list[int]:
 
 def _learned_meanwhile(order_id: int, amount: int | None) -> list[Money]:
     """Return the refund that was asked for in vain, as it seemed, and that an event told of."""
-    order = queries.hold(order_id)
+    order = queries.lock(order_id)
     untold = [
         entry
         for entry in ledger.entries(order_id)
-        if entry.is_refund and not entry.told and now() - entry.created < attempts.KEY_LIFETIME
+        if entry.is_refund
+        and not entry.acknowledged
+        and now() - entry.created_at < attempts.KEY_LIFETIME
     ]
     if amount not in (None, sum(entry.amount for entry in untold)):
         return []
     for entry in untold:
-        entry.told = True
+        entry.acknowledged = True
     return [Money(entry.amount, order.currency) for entry in untold]
 
 
@@ -218,12 +217,12 @@ def _reserve(order_id: int, amount: int | None) -> list[int]:
 
     Where another click has just done so, its entries are returned: it may be the same wish.
     """
-    order = queries.hold(order_id)
+    order = queries.lock(order_id)
     entries = ledger.entries(order_id)
     waiting = [entry.id for entry in entries if entry.is_asked]
     if waiting:
         return waiting
-    left = ledger.sums(entries).left
+    left = ledger.sums(entries).left_amount
     if order.state not in (*states.SETTLED, "needs_review") or left < 1:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
     wanted = left if amount is None else amount
@@ -246,8 +245,8 @@ def _new_entry(order: Order, payment: LedgerEntry, amount: int, number: int) -> 
         amount=amount,
         currency=payment.currency,
         state="asked",
-        key=f"refund-{order.uid}-{number}",
-        told=False,
+        key=f"refund-{order.client_reference}-{number}",
+        acknowledged=False,
         payment_id=payment.id,
     )
 
@@ -268,9 +267,9 @@ def _call_of(entry_id: int) -> _Call:
     entry = db.session.get_one(LedgerEntry, entry_id)
     order = db.session.get_one(Order, entry.order_id)
     payment = db.session.get_one(LedgerEntry, entry.payment_id)
-    metadata = {"order": order.uid, "refund": entry.key}
+    metadata = {"order": order.client_reference, "refund": entry.key}
     params = named(payment) | {"amount": entry.amount, "metadata": metadata}
-    is_safe = now() - entry.created < attempts.KEY_LIFETIME
+    is_safe = now() - entry.created_at < attempts.KEY_LIFETIME
     amount = Money(entry.amount, order.currency)
     return _Call(order.id, payment.id, entry.key or "", params, amount, is_safe)
 
@@ -335,7 +334,9 @@ def _refused_in_words(reason: str, done: list[Money]) -> str:
 def _keep(entry_id: int, call: _Call, found: Refund, tell: bool) -> None:
     apply(call.order_id, call.payment_id, [found])
     if tell:
-        changed_rows(update(LedgerEntry).where(LedgerEntry.id == entry_id).values(told=True))
+        changed_rows(
+            update(LedgerEntry).where(LedgerEntry.id == entry_id).values(acknowledged=True)
+        )
 
 
 def _look_for(entry_id: int, call: _Call) -> None:

@@ -35,7 +35,7 @@ def end_open_attempt(token: str) -> None:
         if attempt is None:
             return
         attempt_id, stripe_id, kind = attempt.id, attempt.stripe_id, attempt.kind
-        is_lost = kind == "checkout" and stripe_id is None and attempt.expires > now()
+        is_lost = kind == "checkout" and stripe_id is None and attempt.expires_at > now()
         end_read()
         if kind == "charge":
             _await_charge(token, attempt_id)
@@ -97,7 +97,7 @@ def recover_session(attempt_id: int) -> None:
     """
     attempt = db.session.get_one(Attempt, attempt_id)
     token = db.session.get_one(Order, attempt.order_id).token
-    params, key, begun = json.loads(attempt.params), attempt.key, attempt.created
+    params, key, begun = json.loads(attempt.params), attempt.key, attempt.created_at
     end_read()
     if not params or now() - begun > attempts.KEY_LIFETIME:
         return
@@ -122,7 +122,7 @@ def resume_charge(token: str) -> None:
     attempt = attempts.open_of(queries.get_order(token))
     if attempt is None or attempt.kind != "charge":
         return
-    if now() - attempt.created > attempts.KEY_LIFETIME:
+    if now() - attempt.created_at > attempts.KEY_LIFETIME:
         return
     attempt_id = attempt.id
     end_read()
@@ -204,7 +204,7 @@ def _raise_if_ordered(token: str) -> None:
 def _note_decline(attempt_id: int, reason: str) -> None:
     if attempts.close(attempt_id, "declined"):
         attempt = db.session.get_one(Attempt, attempt_id)
-        states.note(db.session.get_one(Order, attempt.order_id), "declined", reason)
+        states.log_event(db.session.get_one(Order, attempt.order_id), "declined", reason)
 
 
 def _set_outcome(stripe_id: str, was: str, becomes: str) -> None:
@@ -227,7 +227,7 @@ def replace(token: str) -> None:
 
 
 def _cancel_unless_open(token: str) -> bool:
-    order = queries.claim(token)
+    order = queries.lock_payable(token)
     if order is None:
         return True
     if attempts.open_of(order) is not None:  # another tab has begun to pay it
@@ -245,7 +245,9 @@ def free_for(wanted: Sequence[tuple[int, int]], visitor: str) -> bool:
         product_id for product_id, quantity in wanted if products.lacks(product_id, quantity)
     ]
     over = select(Attempt.id).where(
-        Attempt.open_order_id == Order.id, Attempt.stripe_id.is_not(None), Attempt.expires < now()
+        Attempt.open_order_id == Order.id,
+        Attempt.stripe_id.is_not(None),
+        Attempt.expires_at < now(),
     )
     for token in _tokens(_holding(missing).where(over.exists()).limit(MOST_ASKED)):
         settle.refresh(queries.get_order(token))
@@ -294,11 +296,11 @@ def sweep() -> None:
     too_old = now() - attempts.SESSION_LIFETIME
     busy = select(Attempt.id).where(
         Attempt.open_order_id == Order.id,
-        Attempt.stripe_id.is_not(None) | (Attempt.kind == "charge") | (Attempt.expires > now()),
+        Attempt.stripe_id.is_not(None) | (Attempt.kind == "charge") | (Attempt.expires_at > now()),
     )
     forgotten = (
         select(Order.token)
-        .where(Order.state == "pending", Order.created < too_old, ~busy.exists())
+        .where(Order.state == "pending", Order.created_at < too_old, ~busy.exists())
         .where(Order.mode == current_app.config["SHOP_MODE"])
         .limit(SWEPT_AT_ONCE)
     )
@@ -310,7 +312,7 @@ def sweep() -> None:
 
 
 def _forget_old_events() -> None:
-    old = select(StripeEvent.id).where(StripeEvent.received < now() - EVENTS_KEPT)
+    old = select(StripeEvent.id).where(StripeEvent.received_at < now() - EVENTS_KEPT)
     ids = db.session.scalars(old.limit(SWEPT_AT_ONCE)).all()
     end_read()
     if ids:
@@ -319,7 +321,7 @@ def _forget_old_events() -> None:
 
 def _give_up(token: str, too_old: datetime) -> None:
     try:
-        order = queries.claim(token)
+        order = queries.lock_payable(token)
     except states.AlreadyOrdered:
         return
     if order is None:
@@ -327,8 +329,8 @@ def _give_up(token: str, too_old: datetime) -> None:
     attempt = attempts.open_of(order)
     if attempt is not None and (attempt.stripe_id or attempt.kind == "charge"):
         return
-    newest = select(func.max(Attempt.created)).where(Attempt.order_id == order.id)
-    if (db.session.scalar(newest) or order.created) > too_old:
+    newest = select(func.max(Attempt.created_at)).where(Attempt.order_id == order.id)
+    if (db.session.scalar(newest) or order.created_at) > too_old:
         return
     if attempt is not None:
         attempts.close(attempt.id, "expired")

@@ -38,15 +38,15 @@ def give_back(number: int) -> list[Money]:
 
 
 def _take_as_paid(order_id: int) -> None:
-    order = queries.hold(order_id)
-    if not states.move(order, "paid", only_from=("needs_review",)):
+    order = queries.lock(order_id)
+    if not states.transition(order, "paid", only_from=("needs_review",)):
         raise NotYours(_not_in_review())
     if not order.holds_stock:
-        stock.hold_stock(order)  # where they are gone the owner knows: it is why they were asked
-    states.note(order, "taken_as_paid")
+        stock.reserve_stock(order)  # where they are gone the owner knows: it is why they were asked
+    states.log_event(order, "taken_as_paid")
     settle.finish(order)
     total = ledger.sums(ledger.entries(order_id))  # a part may have gone back already
-    states.follow_ledger(order, total.paid, total.refunded)
+    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
 
 
 def _not_in_review() -> str:

@@ -59,7 +59,7 @@ def refresh(order: Order) -> None:
     if order.mode != current_app.config["SHOP_MODE"] or attempt is None:
         return
     attempt_id = attempt.id
-    unasked = or_(Attempt.checked.is_(None), Attempt.checked < now() - RECHECK_AFTER)
+    unasked = or_(Attempt.checked_at.is_(None), Attempt.checked_at < now() - RECHECK_AFTER)
     if not touch(attempt_id, unasked):
         return
     try:
@@ -71,7 +71,7 @@ def refresh(order: Order) -> None:
 def touch(attempt_id: int, *only_if: ColumnElement[bool]) -> bool:
     """Write down that Stripe is asked about an attempt now; return whether it was to be asked."""
     mine = update(Attempt).where(Attempt.id == attempt_id, *only_if)
-    return write(lambda: changed_rows(mine.values(checked=now()))) == 1
+    return write(lambda: changed_rows(mine.values(checked_at=now()))) == 1
 
 
 def look_at(attempt_id: int) -> None:
@@ -80,7 +80,7 @@ def look_at(attempt_id: int) -> None:
     Raises StripeUnreachable and StripeRefused.
     """
     attempt = db.session.get_one(Attempt, attempt_id)
-    kind, stripe_id, key, begun = attempt.kind, attempt.stripe_id, attempt.key, attempt.created
+    kind, stripe_id, key, begun = attempt.kind, attempt.stripe_id, attempt.key, attempt.created_at
     end_read()
     if stripe_id is not None:
         facts = ask(kind, stripe_id)
@@ -104,11 +104,11 @@ def _find_charge(key: str, begun: datetime) -> Charge | None:
 
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
     """Write down what Stripe says, inside write(): all that follows from it, or nothing."""
-    order = queries.hold(db.session.get_one(Attempt, attempt_id).order_id)
+    order = queries.lock(db.session.get_one(Attempt, attempt_id).order_id)
     attempt = db.session.get_one(Attempt, attempt_id, populate_existing=True)
     if event is not None and not models.take_event(event):
         return order
-    if attempt.stripe_id is None and facts.reference == order.uid:
+    if attempt.stripe_id is None and facts.reference == order.client_reference:
         attempt.stripe_id, attempt.url = facts.id, facts.url
     if facts.is_paid:
         _take_payment(order, attempt, facts)
@@ -166,11 +166,11 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     attempts.mark_paid(attempt.id)
     order.email = order.email or facts.email
     wrong = _misfits(order, facts)
-    if not wrong and states.move(order, "paid", only_from=("pending", "awaiting_payment")):
+    if not wrong and states.transition(order, "paid", only_from=("pending", "awaiting_payment")):
         finish(order)
     elif not wrong and order.state == "cancelled":
         _take_late_payment(order)
-    elif wrong and states.move(order, "needs_review", only_from=UNSETTLED):
+    elif wrong and states.transition(order, "needs_review", only_from=UNSETTLED):
         _ask_owner(order, ", ".join(wrong))
     elif is_new:
         _note_second_payment(order, facts)
@@ -178,10 +178,10 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
 
 def _take_late_payment(order: Order) -> None:
     """Money for an order that was given up: the goods are sent if they are still there."""
-    if stock.hold_stock(order) is not None:
-        if states.move(order, "needs_review"):
+    if stock.reserve_stock(order) is not None:
+        if states.transition(order, "needs_review"):
             _ask_owner(order, "late")
-    elif states.move(order, "paid", only_from=("cancelled",)):
+    elif states.transition(order, "paid", only_from=("cancelled",)):
         finish(order)
     else:
         stock.release_stock(order)
@@ -189,48 +189,44 @@ def _take_late_payment(order: Order) -> None:
 
 def _ask_owner(order: Order, why: str) -> None:
     """Stripe has money that does not fit: nobody but the owner decides what becomes of it."""
-    states.note(order, "needs_review", why)
-    mail.staff_needs_review(order.id, queries.letter(order))
-    if order.email:
-        mail.customer_received(order.id, order.email, order.language, queries.letter(order))
+    states.log_event(order, "needs_review", why)
+    mail.staff_needs_review(order)
+    mail.customer_received(order)
 
 
 def _note_second_payment(order: Order, facts: Facts) -> None:
     entries = ledger.entries(order.id)
-    states.note(order, "paid_twice", facts.money_id)
+    states.log_event(order, "paid_twice", facts.money_id)
     earlier = sum(entry.kind == "payment" for entry in entries) - 1
-    mail.staff_paid_twice(order.id, queries.letter(order), earlier)
+    mail.staff_paid_twice(order, earlier)
     total = ledger.sums(entries)
-    states.follow_ledger(order, total.paid, total.refunded)
+    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
 
 
 def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     """The customer has a slip to pay at a counter; the goods stay reserved until Stripe decides."""
-    if not states.move(order, "awaiting_payment"):
+    if not states.transition(order, "awaiting_payment"):
         return
-    states.note(order, "awaiting_payment")
+    states.log_event(order, "awaiting_payment")
     order.email = order.email or facts.email
     if facts.slip is not None:
         attempt.url = facts.slip.url
-        attempt.expires = facts.slip.expires or attempt.expires
-    if order.email:
-        told = queries.letter(order, slip=attempt.url, until=attempt.expires.isoformat())
-        mail.customer_awaiting(order.id, order.email, order.language, told)
+        attempt.expires_at = facts.slip.expires_at or attempt.expires_at
+    mail.customer_awaiting(order, attempt.url, attempt.expires_at)
 
 
 def finish(order: Order) -> None:
     """What a paid order sets off, inside write(), for the one call that made it paid."""
-    order.paid = now()
-    states.note(order, "paid")
-    if order.email:
-        mail.customer_paid(order.id, order.email, order.language, queries.letter(order))
-    mail.staff_new_order(order.id, queries.letter(order))
+    order.paid_at = now()
+    states.log_event(order, "paid")
+    mail.customer_paid(order)
+    mail.staff_new_order(order)
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:
     """Return which facts of a payment are not those of the order."""
     compared = {
-        "order": facts.reference == order.uid,
+        "order": facts.reference == order.client_reference,
         "amount": facts.amount == order.amount,
         "currency": facts.currency == order.currency,
         "livemode": facts.livemode == (order.mode == "live"),

@@ -120,7 +120,7 @@ def order(token: str) -> ResponseReturnValue:
         found = queries.get_order(token)
         attempt = attempts.open_of(found)
     if wants_json():
-        return _no_store(jsonify(queries.summary(found)))
+        return _no_store(jsonify(found.to_dict()))
     return _no_store(render_template("payments/order.html", order=found, attempt=attempt))
 
 

@@ -234,7 +234,7 @@ def test_a_row_that_the_database_refuses_is_not_repeated_in_the_log(
         db.session.add(order)
 
     def too_long() -> None:
-        insert_once(StripeEvent, id=TYPED * 99, type="x", object_id="x", received=now())
+        insert_once(StripeEvent, id=TYPED * 99, type="x", object_id="x", received_at=now())
 
     def broken_statement() -> None:
         db.session.execute(text("SELEC :words"), {"words": TYPED})

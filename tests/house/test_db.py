@@ -348,7 +348,7 @@ def test_two_who_insert_the_same_the_other_way_round_both_get_their_turn(app: Fl
 
 
 def insert_event(event_id: str) -> bool:
-    return insert_once(StripeEvent, id=event_id, type="x", object_id="x", received=now())
+    return insert_once(StripeEvent, id=event_id, type="x", object_id="x", received_at=now())
 
 
 def test_foreign_keys_are_kept(inside: None) -> None:
@@ -441,12 +441,12 @@ def test_an_instant_comes_back_as_the_same_instant(inside: None) -> None:
     tokyo = datetime(2026, 1, 1, 8, 0, tzinfo=timezone(timedelta(hours=9)))
 
     def unit() -> int:
-        topic = Topic(comment="new year", created=tokyo)
+        topic = Topic(comment="new year", created_at=tokyo)
         db.session.add(topic)
         db.session.flush()
         return topic.id
 
-    kept = db.session.get_one(Topic, write(unit)).created
+    kept = db.session.get_one(Topic, write(unit)).created_at
     assert kept == tokyo
     assert kept.tzinfo is UTC
 

@@ -222,12 +222,12 @@ def test_mail_is_japanese(app: Flask, kind: str) -> None:
     from flask import render_template
 
     from shop.i18n import force_locale
-    from shop.orders.queries import get_order, summary
+    from shop.orders.queries import get_order
     from shop.orders.states import ORDERED
 
     token = Buyer(app).order()["order"]
     with app.test_request_context(), force_locale("ja"):
-        order = summary(get_order(token)) | {
+        order = get_order(token).to_dict() | {
             "link": "https://shop.example/orders/x",
             "slip": "https://shop.example/slip",
             "until": "2026-11-26T23:59:00+09:00",

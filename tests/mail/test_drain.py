@@ -81,7 +81,7 @@ def test_processes_that_drain_at_once_send_each_message_once(
     with outbox.app.app_context():
         paid_twice = partial(mail.staff_paid_twice, number=1)
         for function in (mail.staff_new_order, mail.staff_needs_review, paid_twice):
-            write(partial(function, outbox.order_id, outbox.letter))
+            write(partial(function, outbox.order))
     outbox.queue()
     both = threading.Barrier(2, timeout=6)
 

@@ -4,6 +4,8 @@ import email
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from functools import partial
@@ -19,7 +21,7 @@ from shop import mail
 from shop.db import db, write
 from shop.mail import outbox as shop_outbox
 from tests.actors import Browser, Buyer
-from tests.outbox import AYA, OWNER, Outbox, later, outbox_of
+from tests.outbox import AYA, OWNER, Outbox, Sold, later, outbox_of
 from tests.pages import send
 from tests.post_office import GONE, PostOffice, closed_port
 
@@ -41,7 +43,7 @@ def test_a_message_is_kept_once_however_often_it_is_asked_for(outbox: Outbox) ->
 
 def test_a_message_goes_with_its_transaction(outbox: Outbox) -> None:
     def unit() -> None:
-        mail.customer_paid(outbox.order_id, AYA, "en", outbox.letter)
+        mail.customer_paid(outbox.order)
         raise KeyError
 
     with outbox.app.app_context(), pytest.raises(KeyError):
@@ -291,7 +293,6 @@ def test_the_log_says_why_and_names_nobody(
         "aya@example.com\r\nBcc: evil@example.com",
         "aya@example.com,evil@example.com",
         "aya",
-        "",
         "a b@example.com",
         "<aya@example.com>, b@c.d",
         "あや@example.com",
@@ -418,7 +419,7 @@ def test_a_receipt_names_goods_amount_and_link_as_text_and_html(
     text, html = parts(message)
     for part in (text, html):
         assert "¥4,000" in part
-        assert "https://shop.example/orders/token" in part
+        assert "http://127.0.0.1:5000/orders/token" in part
     assert "T-shirt <日本> × 2" in text
     assert "T-shirt &lt;日本&gt; × 2" in html
     assert "<日本>" not in html
@@ -432,26 +433,18 @@ ALL_KINDS = sorted(
 )
 
 
-def queue_everything(order_id: int, language: str, letter: dict[str, Any]) -> None:
-    letter = letter | {"slip": "https://pay.example/1", "until": "2026-11-25T14:59:59+00:00"}
-    letter |= {"refund": 500, "disputed": 4000, "reason": "fraudulent", "outcome": "lost"}
-    for to_customer in (
-        mail.customer_received,
-        mail.customer_awaiting,
-        mail.customer_paid,
-        mail.customer_shipped,
-        partial(mail.customer_refunded, number=1),
-    ):
-        to_customer(order_id, AYA, language, letter)
-    for to_staff in (
-        mail.staff_new_order,
-        mail.staff_needs_review,
-        partial(mail.staff_paid_twice, number=1),
-        partial(mail.staff_refund_failed, number=1),
-        partial(mail.staff_dispute, number=1),
-        partial(mail.staff_dispute_closed, number=1),
-    ):
-        to_staff(order_id, letter)
+def queue_everything(order: Sold) -> None:
+    mail.customer_received(order)
+    mail.customer_awaiting(order, "https://pay.example/1", datetime(2026, 11, 25, 15, tzinfo=UTC))
+    mail.customer_paid(order)
+    mail.customer_shipped(order)
+    mail.customer_refunded(order, 500, 1)
+    mail.staff_new_order(order)
+    mail.staff_needs_review(order)
+    mail.staff_paid_twice(order, 1)
+    mail.staff_refund_failed(order, 500, 1)
+    mail.staff_dispute(order, 4000, "fraudulent", inquiry=False, number=1)
+    mail.staff_dispute_closed(order, 4000, "lost", 1)
 
 
 def test_every_message_can_be_written_in_both_languages(
@@ -461,7 +454,7 @@ def test_every_message_can_be_written_in_both_languages(
         app = make_app(MAIL_URL=office.url, SHOP_OWNER_EMAIL=OWNER, SHOP_LOCALE=locale)
         own = outbox_of(app)
         with app.app_context():
-            write(partial(queue_everything, own.order_id, locale, own.letter))
+            write(partial(queue_everything, replace(own.order, language=locale)))
         assert own.send(20) == len(ALL_KINDS)
         assert sorted(row["kind"] for row in own.rows[-len(ALL_KINDS) :]) == ALL_KINDS
     half = len(ALL_KINDS)
@@ -470,7 +463,7 @@ def test_every_message_can_be_written_in_both_languages(
         assert message.get_content_type() == "multipart/alternative"
         assert re.search(r"\d", message["Subject"])
         for part in parts(message):
-            assert "https://shop.example/orders/token" in part
+            assert "http://127.0.0.1:5000/orders/token" in part
             assert "¥4,000" in part or "￥4,000" in part
     for message in japanese:
         text, html = parts(message)
@@ -524,10 +517,8 @@ def test_words_in_every_script_arrive_as_they_were_written(
 def test_no_word_becomes_a_header(outbox: Outbox, office: PostOffice) -> None:
     evil = "Shop\r\nBcc: evil@example.com\r\n\r\nHello"
     outbox.app.config["SHOP_NAME"] = evil
-    letter = outbox.letter | {"link": evil, "order": evil}
-    letter["lines"][0]["name"] = evil
     with outbox.app.app_context():
-        write(lambda: mail.customer_paid(outbox.order_id, AYA, "en", letter))
+        write(lambda: mail.customer_paid(replace(outbox.order, name=evil)))
     assert outbox.send() == 1
     message = office.received[0]
     assert message["Subject"].endswith("Shop Bcc: evil@example.com Hello")

@@ -391,4 +391,4 @@ def test_the_card_page_loads_stripes_own_script_with_a_real_key(
 def _let_time_pass(app: Flask) -> None:
     """Let all attempts be older than a call can be under way."""
     with app.app_context(), db.engine.begin() as connection:
-        connection.execute(text("UPDATE attempts SET created = '2026-01-01'"))
+        connection.execute(text("UPDATE attempts SET created_at = '2026-01-01'"))

@@ -82,7 +82,7 @@ class UnsafeGate:
     def __init__(self) -> None:
         self._seen = threading.local()
         self._ask = settle.ask
-        settle.ask, states.move = self.ask, self.move  # for this process's whole life
+        settle.ask, states.transition = self.ask, self.move  # for this process's whole life
 
     def ask(self, kind: str, stripe_id: str) -> Any:
         tried = select(Order.state).join(Attempt).where(Attempt.stripe_id == stripe_id)
@@ -206,7 +206,9 @@ def _fulfilments() -> dict[int, Counter[str]]:
     """Return by order how many there are of each kind of payment, timeline entry and mail."""
     done: dict[int, Counter[str]] = {}
     for table in ("ledger", "timeline", "mails"):
-        for order_id, kind in db.session.execute(text(f"SELECT order_id, kind FROM {table}")):
+        column = "subject" if table == "mails" else "order_id"
+        for about, kind in db.session.execute(text(f"SELECT {column}, kind FROM {table}")):
+            order_id = int(str(about).removeprefix("order-"))
             if kind in ONCE:
                 done.setdefault(order_id, Counter())[kind] += 1
     return done

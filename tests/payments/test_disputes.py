@@ -23,7 +23,7 @@ def buy(till: Till) -> str:
 def disputes(app: Flask) -> list[tuple[str, int, str, bool]]:
     with app.app_context():
         return [
-            (found.state, found.amount, found.reason, found.closed is not None)
+            (found.state, found.amount, found.reason, found.closed_at is not None)
             for found in db.session.query(Dispute).order_by(Dispute.id)
         ]
 

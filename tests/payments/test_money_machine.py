@@ -250,7 +250,9 @@ class Money(RuleBasedStateMachine):
 
     def _compare_books(self) -> None:
         charges = [c for c in self.sandbox.state["charges"] if c["status"] == "succeeded"]
-        for order_id, uid, amount, state in self._rows("SELECT id, uid, amount, state FROM orders"):
+        for order_id, uid, amount, state in self._rows(
+            "SELECT id, client_reference, amount, state FROM orders"
+        ):
             mine = [c for c in charges if c["metadata"].get("order") == uid]
             assert len(mine) <= 1, "an order was charged twice"
             paid, refunded, asked = self._ledger(order_id)

@@ -33,9 +33,9 @@ def grow_old(app: Flask) -> None:
     """Let all orders and attempts be an hour older."""
     with app.app_context(), db.engine.begin() as connection:
         for table, column in (
-            ("orders", "created"),
-            ("attempts", "created"),
-            ("attempts", "expires"),
+            ("orders", "created_at"),
+            ("attempts", "created_at"),
+            ("attempts", "expires_at"),
         ):
             connection.execute(text(f"UPDATE {table} SET {column} = '2026-01-01 00:00:00'"))
 
@@ -154,7 +154,7 @@ def test_a_session_that_never_was_is_begun_and_can_be_paid(till: Till) -> None:
 def force(app: Flask, state: str, outcome: str) -> None:
     """Make the database say something of the only order that Stripe does not."""
     with app.app_context(), db.engine.begin() as connection:
-        connection.execute(text(f"UPDATE orders SET state = '{state}', open_key = NULL"))
+        connection.execute(text(f"UPDATE orders SET state = '{state}', dedup_key = NULL"))
         closed = f"UPDATE attempts SET outcome = '{outcome}', open_order_id = NULL"
         connection.execute(text(closed))
 
@@ -185,9 +185,9 @@ def test_it_tells_of_a_refund_that_stripe_does_not_have(till: Till) -> None:
     with till.app.app_context(), db.engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO ledger (order_id, kind, stripe_id, amount, currency, state, told,"
-                " payment_id, created) SELECT order_id, 'refund', 're_nobody', 500, 'jpy',"
-                " 'succeeded', told, id, created FROM ledger"
+                "INSERT INTO ledger (order_id, kind, stripe_id, amount, currency, state,"
+                " acknowledged, payment_id, created_at) SELECT order_id, 'refund', 're_nobody',"
+                " 500, 'jpy', 'succeeded', acknowledged, id, created_at FROM ledger"
             )
         )
     rows = run(till.app)["mismatches"]

@@ -80,7 +80,7 @@ def test_parts_go_back_until_nothing_is_left(till: Till) -> None:
     nothing = refund(till.app, 1)
     assert (nothing.exit_code, "nothing left" in nothing.output) == (1, True)
     assert len(till.sandbox.state["refunds"]) == 2
-    assert kinds(till)[2:] == ["customer_refunded", "customer_refunded-2"]
+    assert kinds(till)[2:] == ["customer_refunded", "customer_refunded"]
 
 
 @pytest.mark.parametrize("amount", ["0", "-1", "2001", "99999999999999999999"])
@@ -356,11 +356,12 @@ def test_a_refund_in_stripes_dashboard_comes_in(till: Till, webhooks: str) -> No
         report = json.loads(command(till.app, "reconcile", "--json").output)
         assert [row["kind"] for row in report["mismatches"]] == ["refund", "refund"]
     assert state(till) == ("partially_refunded", 500)
-    assert kinds(till).count("customer_refunded") == 1
+    assert kinds(till).count("customer_refunded") == 2
     refund_at_stripe(till)
     command(till.app, "reconcile")
     assert state(till) == ("refunded", 2000)
-    assert len(kinds(till)) == len(set(kinds(till))) == 5
+    assert kinds(till).count("customer_refunded") == 3
+    assert len(kinds(till)) == 5
 
 
 def test_a_refund_that_fails_later_is_money_here_again(till: Till) -> None:

@@ -14,7 +14,7 @@ class Slip:
     """What a customer pays at a konbini counter with."""
 
     url: str | None
-    expires: datetime | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,17 @@ class Books:
         self.orders = {
             order["order"]: order for order in json.loads(world.flask("orders", "--json"))
         }
-        self.tokens = dict(world.rows("SELECT uid, token FROM orders"))
+        self.tokens = dict(world.rows("SELECT client_reference, token FROM orders"))
         self.ledger = world.rows(
             "SELECT orders.token, ledger.stripe_id, ledger.amount FROM ledger"
             " JOIN orders ON orders.id = ledger.order_id WHERE ledger.kind = 'payment'"
         )
         self.done: Counter[tuple[str, str]] = Counter()
-        for table, name in (("timeline", "timeline"), ("mails", "mail")):
-            query = (
-                f"SELECT orders.token, {table}.kind FROM {table}"
-                f" JOIN orders ON orders.id = {table}.order_id"
-            )
-            self.done.update((token, f"{name} {kind}") for token, kind in world.rows(query))
+        tokens = dict(world.rows("SELECT id, token FROM orders"))
+        for order_id, kind in world.rows("SELECT order_id, kind FROM timeline"):
+            self.done[tokens[order_id], f"timeline {kind}"] += 1
+        for subject, kind in world.rows("SELECT subject, kind FROM mails"):
+            self.done[tokens[int(subject.removeprefix("order-"))], f"mail {kind}"] += 1
 
 
 def differences(world: World, diary: Diary) -> list[str]:
@@ -142,8 +141,9 @@ def _stock(world: World) -> Iterator[str]:
 
 
 def _mail(world: World) -> Iterator[str]:
-    rows = world.rows("SELECT order_id, kind, state, leased_until, error FROM mails")
-    for order, kind, state, leased, error in rows:
+    rows = world.rows("SELECT subject, kind, state, lease_expires_at, error FROM mails")
+    for subject, kind, state, leased, error in rows:
+        order = int(subject.removeprefix("order-"))
         # A lease of a process that was killed runs out after a minute; then it is sent.
         if state != "sent" and not leased:
             yield f"the mail {kind} of order {order} is {state}: {error}"
