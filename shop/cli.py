@@ -10,7 +10,18 @@ from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from shop import demo as samples
+from shop import migrations
+from shop.db import db, end_read
 from shop.errors import ShopError
+from shop.i18n import format_moment
+from shop.mail import outbox
+from shop.money import Money
+from shop.orders import ledger, queries, shipping
+from shop.orders.models import Order
+from shop.payments import refunds, review
+from shop.payments.reconcile import Mismatch
+from shop.payments.reconcile import reconcile as run_reconcile
 
 
 class ShopGroup(AppGroup):
@@ -37,8 +48,6 @@ shop.add_command(mail)
 @shop.command()
 def init() -> None:
     """Make the data folder, the secret and the newest schema. Safe to repeat."""
-    from shop import migrations
-
     migrations.upgrade()
     click.echo(f"Ready. The data is in {current_app.config['SHOP_DATA_DIR']}.")
 
@@ -46,9 +55,7 @@ def init() -> None:
 @shop.command()
 def demo() -> None:
     """Put sample goods on the shelves and topics on the board. Safe to repeat."""
-    from shop.demo import fill
-
-    added = fill()
+    added = samples.fill()
     click.echo(f"Added {added} samples." if added else "The samples are there already.")
 
 
@@ -57,9 +64,6 @@ def demo() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def orders(state: str | None, as_json: bool) -> None:
     """List the orders, oldest first."""
-    from shop.db import db, end_read
-    from shop.orders.models import Order
-
     query = select(Order).order_by(Order.id)
     found = db.session.scalars(query.where(Order.state == state) if state else query).all()
     if as_json:
@@ -75,20 +79,24 @@ def orders(state: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def reconcile(dry_run: bool, as_json: bool) -> None:
-    """Ask Stripe about every payment that is still open."""
-    from shop.payments.reconcile import reconcile as run
+    """Put right what Stripe's messages should have told, and compare both books.
 
-    report = run(dry_run, _progress)
+    To be run once a day by the host's cron, and whenever the shop was down for a while.
+    """
+    report = run_reconcile(dry_run, _progress)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         for row in report.mismatches:
-            click.echo(f"{row.order}: {row.kind}, {row.ours} here, {row.stripe} at Stripe")
-        click.echo(f"{report.checked} asked about, {report.settled} settled.")
-    if report.unanswered:
+            click.echo(_mismatch_line(row))
+        click.echo(
+            f"{report.checked} open payments asked about, {report.settled} things put right."
+        )
+        click.echo(f"{report.agreed} payments agree with Stripe.")
+    if report.failures:
         raise click.ClickException(
-            "We cannot reach the payment service just now. What it did not answer stays as it is; "
-            "run this again in a few minutes."
+            f"Stripe did not answer about {', '.join(report.failures)}. That stays as it is; run "
+            "this again in a few minutes."
         )
 
 
@@ -96,18 +104,22 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
 @click.argument("number", type=int)
 @click.option("--amount", type=int, help="How much, in minor units; all that is left if not given.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def refund(number: int, amount: int | None, yes: bool) -> None:
+@click.option("--key", help="A name for this wish: the same name again is the same refund.")
+def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
     """Give the money of an order back, all or a part of it."""
-    from shop.db import end_read
-    from shop.orders import queries
-    from shop.payments import refunds
-
     order = queries.find_by_number(number)
-    left = _amount(refunds.left_of(order.id), order.currency)
+    entries = ledger.entries(order.id)
+    for entry in entries:
+        if entry.is_refund:
+            money = _amount(entry.amount, entry.currency)
+            click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
+    left = _amount(ledger.sums(entries).left_amount, order.currency)
     what = f"all that is left, {left}," if amount is None else _amount(amount, order.currency)
     end_read()  # who takes their time to answer keeps nobody from writing
-    _confirm(f"Refund {what} of order {number}?", yes)
-    _say_refunded(refunds.refund(number, amount), number)
+    if not yes:
+        click.confirm(f"Refund {what} of order {number}?", abort=True)
+        key = key or refunds.new_key()
+    _say_refunded(refunds.refund(number, amount, key), number)
 
 
 @shop.command()
@@ -116,23 +128,27 @@ def refund(number: int, amount: int | None, yes: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def decide(number: int, outcome: str, yes: bool) -> None:
     """Decide about an order that needs review: take its money as paid, or give it back."""
-    from shop.payments import review
-
-    if outcome == "paid":
-        _confirm(f"Take the money of order {number} as its payment, and send the goods?", yes)
-        review.take_as_paid(number)
-        click.echo(f"Order {number} is paid.")
+    if outcome == "refunded":
+        if not yes:
+            click.confirm(f"Refund all the money of order {number}?", abort=True)
+        _say_refunded(review.give_back(number), number)
         return
-    _confirm(f"Refund all the money of order {number}?", yes)
-    _say_refunded(review.give_back(number), number)
+    if not yes:
+        question = f"Take the money of order {number} as its payment, and send the goods?"
+        click.confirm(question, abort=True)
+    missing = review.take_as_paid(number)
+    click.echo(f"Order {number} is paid.")
+    if missing:
+        click.echo(
+            f"But there are not enough left of “{missing}”: nothing was taken off the shelf. "
+            "Write to the customer, or refund the order."
+        )
 
 
 @shop.command()
 @click.argument("number", type=int)
 def ship(number: int) -> None:
     """Write down that an order is on its way, and tell the customer."""
-    from shop.orders import shipping
-
     shipping.ship(number)
     click.echo(f"Order {number} is shipped.")
 
@@ -141,13 +157,11 @@ def ship(number: int) -> None:
 @click.option("--failed", is_flag=True, help="First put back in line what has failed.")
 def mail_send(failed: bool) -> None:
     """Send every message that is due."""
-    from shop.mail.outbox import count_due, put_back, send_each
-
     if failed:
-        put_back()
-    total = count_due()
+        outbox.put_back()
+    total = outbox.count_due()
     left: list[bool] = []
-    for one in send_each(most=1000):
+    for one in outbox.send_each(most=1000):
         left.append(one)
         _progress(len(left), max(total, len(left)))
     if len(left) < total and sys.stderr.isatty():
@@ -161,10 +175,10 @@ def mail_send(failed: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
-    from shop.db import end_read
-    from shop.mail.outbox import list_mails, newest
-
-    lines = [json.dumps(list_mails(), indent=2)] if as_json else [_mail_line(m) for m in newest()]
+    if as_json:
+        lines = [json.dumps(outbox.list_mails(), indent=2)]
+    else:
+        lines = [_mail_line(row) for row in outbox.newest()]
     end_read()
     for line in lines:
         click.echo(line)
@@ -176,9 +190,11 @@ def _progress(done: int, total: int) -> None:
         click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
 
 
-def _confirm(question: str, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True)
+def _mismatch_line(row: Mismatch) -> str:
+    if not row.order:
+        return f"Stripe has the payment {row.stripe} of {row.ours}, which is not here."
+    number = queries.get_order(row.order).number
+    return f"Order {number}: {row.kind}, {row.ours} here, {row.stripe} at Stripe."
 
 
 def _say_refunded(amounts: list[Any], number: int) -> None:
@@ -188,8 +204,6 @@ def _say_refunded(amounts: list[Any], number: int) -> None:
 
 
 def _amount(amount: int, currency: str) -> str:
-    from shop.money import Money
-
     return Money(amount, currency).format(current_app.config["SHOP_LOCALE"])
 
 

@@ -27,9 +27,9 @@ class Order(Protocol):
         """Return the order as outside programs read it; amounts in minor units."""
 
 
-def customer_paid(order: Order) -> None:
-    """Thank the customer and send the receipt."""
-    _tell_customer(order, "customer_paid")
+def customer_paid(order: Order, goods_missing: bool = False) -> None:
+    """Thank the customer and send the receipt; goods that are gone are not promised."""
+    _tell_customer(order, "customer_paid", goods_missing=goods_missing)
 
 
 def customer_awaiting(order: Order, slip: str | None, until: datetime) -> None:
@@ -42,9 +42,9 @@ def customer_received(order: Order) -> None:
     _tell_customer(order, "customer_received")
 
 
-def customer_refunded(order: Order, amount: int, number: int) -> None:
-    """Tell the customer that `amount` (minor units) goes back; `number`: of the order's refunds."""
-    _tell_customer(order, "customer_refunded", _which(number), refund=amount)
+def customer_refunded(order: Order, amount: int, refund_id: str) -> None:
+    """Tell the customer that money (minor units) goes back."""
+    _tell_customer(order, "customer_refunded", refund_id, refund=amount)
 
 
 def customer_shipped(order: Order) -> None:
@@ -66,9 +66,9 @@ def customer_links(orders: Sequence[Order], language: str) -> None:
     outbox.put_again(_subject(newest), "customer_links", newest.email, language, said)
 
 
-def staff_new_order(order: Order) -> None:
-    """Tell the shop that an order was paid."""
-    _tell_staff(order, "staff_new_order")
+def staff_new_order(order: Order, missing: str | None = None) -> None:
+    """Tell the shop that an order was paid; `missing`: the name of goods that are gone."""
+    _tell_staff(order, "staff_new_order", missing=missing)
 
 
 def staff_needs_review(order: Order) -> None:
@@ -76,29 +76,31 @@ def staff_needs_review(order: Order) -> None:
     _tell_staff(order, "staff_needs_review")
 
 
-def staff_paid_twice(order: Order, number: int) -> None:
-    """Tell the shop that an order was paid once more, the `number`th time too many."""
-    _tell_staff(order, "staff_paid_twice", _which(number))
+def staff_paid_twice(order: Order, money_id: str) -> None:
+    """Tell the shop that an order was paid once more, by money that Stripe calls so."""
+    _tell_staff(order, "staff_paid_twice", money_id)
 
 
-def staff_refund_failed(order: Order, amount: int, number: int) -> None:
+def staff_refund_failed(order: Order, amount: int, refund_id: str) -> None:
     """Tell the shop that a refund (minor units) came back: the customer does not have it."""
-    _tell_staff(order, "staff_refund_failed", _which(number), refund=amount)
+    _tell_staff(order, "staff_refund_failed", refund_id, refund=amount)
 
 
-def staff_dispute(order: Order, amount: int, reason: str, inquiry: bool, number: int) -> None:
-    """Tell the shop that the cardholder's bank takes a payment back, and what to do now.
+def staff_dispute(order: Order, amount: int, reason: str, inquiry: bool, dispute_id: str) -> None:
+    """Tell the shop that the cardholder's bank takes money (minor units) back, and what to do now.
 
-    With `inquiry` the bank only asks, and the money stays for now. `amount` is in minor units.
+    With `inquiry` the bank only asks, and the money stays for now; a dispute may follow, and is
+    told of by a mail of its own.
     """
+    about = f"{dispute_id}-inquiry" if inquiry else dispute_id
     said = {"disputed": amount, "reason": reason, "inquiry": inquiry}
-    _tell_staff(order, "staff_dispute", _which(number), **said)
+    _tell_staff(order, "staff_dispute", about, **said)
 
 
-def staff_dispute_closed(order: Order, amount: int, outcome: str, number: int) -> None:
+def staff_dispute_closed(order: Order, amount: int, outcome: str, dispute_id: str) -> None:
     """Tell the shop how a dispute ended (`outcome`: won or lost); `amount` in minor units."""
     said = {"disputed": amount, "outcome": outcome}
-    _tell_staff(order, "staff_dispute_closed", _which(number), **said)
+    _tell_staff(order, "staff_dispute_closed", dispute_id, **said)
 
 
 def init_mail(app: Flask) -> None:
@@ -130,11 +132,6 @@ def _subject(order: Order) -> str:
 
 def _link(order: Order) -> str:
     return external_url("payments.order", token=order.token)
-
-
-def _which(number: int) -> str:
-    """Return what tells a message from the earlier ones of its kind about the same order."""
-    return "" if number == 1 else str(number)
 
 
 def _send_one_for(app: Flask) -> None:

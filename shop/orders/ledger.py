@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flask import current_app
 from sqlalchemy import select
 
 from shop.db import db, insert_once, is_key, now
+from shop.orders import queries, states
 from shop.orders.models import LedgerEntry, Order
 
 
@@ -52,7 +52,7 @@ def payment_of(ids: Iterable[str]) -> LedgerEntry | None:
         select(LedgerEntry)
         .join(Order, LedgerEntry.order_id == Order.id)
         .where(LedgerEntry.kind == "payment", LedgerEntry.stripe_id.in_(known))
-        .where(Order.mode == current_app.config["SHOP_MODE"])
+        .where(queries.in_mode())
     )
     return db.session.scalar(mine.limit(1)) if known else None
 
@@ -71,6 +71,19 @@ def sums(found: Iterable[LedgerEntry]) -> Sums:
         refunded += entry.amount if entry.is_refund else 0
         asked += entry.amount if entry.is_asked else 0
     return Sums(paid, refunded, asked)
+
+
+def update_state(order: Order) -> None:
+    """Move a settled order, inside write(), to the state that its sums belong to.
+
+    Money that nobody took for the order's stays the owner's question until all of it went back,
+    and is one again if a refund of it fails.
+    """
+    total = sums(entries(order.id))
+    target = states.state_by_sums(order.amount, total.paid_amount, total.refunded_amount)
+    if order.paid_at is None and target != "refunded":
+        target = "needs_review"
+    states.transition(order, target, only_from=(*states.SETTLED, "needs_review"))
 
 
 def refundable(found: Sequence[LedgerEntry]) -> list[tuple[LedgerEntry, int]]:

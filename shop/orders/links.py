@@ -3,14 +3,13 @@
 import re
 from functools import partial
 
-from flask import current_app
 from flask_babel import gettext as _
 from sqlalchemy import select
 
 from shop import mail
 from shop.db import db, write
 from shop.errors import ShopError
-from shop.orders import states
+from shop.orders import queries, states
 from shop.orders.models import Order, email_key
 
 MOST_ORDERS = 20
@@ -41,7 +40,7 @@ def mail_links(typed: str, language: str) -> None:
     """
     found = select(Order).where(
         Order.email_key == email_key(typed),
-        Order.mode == current_app.config["SHOP_MODE"],
+        queries.in_mode(),
         Order.state.in_(states.ORDERED),
     )
     orders: dict[str, list[Order]] = {}

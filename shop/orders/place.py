@@ -76,7 +76,7 @@ def refuse_where_off() -> None:
         raise BuyingOff
 
 
-def open_key(choices: Sequence[Choice], buyer: Buyer) -> str:
+def dedup_key(choices: Sequence[Choice], buyer: Buyer) -> str:
     """Return what is the same for the same wish of the same visitor: for a double click, say."""
     lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
     config = current_app.config
@@ -91,7 +91,7 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     `wanted`: product ids and quantities. Raises SoldOut, AmountTooLarge, AlreadyOrdered.
     """
     choices = products.choose(wanted)
-    key = open_key(choices, buyer)
+    key = dedup_key(choices, buyer)
     order = db.session.scalar(select(Order).where(Order.dedup_key == key))
     if order is not None:
         return order.token
@@ -111,7 +111,7 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
 
 
 def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
-    amount = sum(choice.amount.amount for choice in choices)
+    amount = products.total(choices).amount
     if amount > MOST_AMOUNT:
         raise AmountTooLarge
     return Order(

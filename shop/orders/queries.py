@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from shop.db import changed_rows, db, is_key
 from shop.errors import ShopError
@@ -25,6 +25,12 @@ class OrderMissing(ShopError):
         )
 
 
+def in_mode() -> ColumnElement[bool]:
+    """Return the condition that an order is of the mode that the shop is in."""
+    mode: str = current_app.config["SHOP_MODE"]
+    return Order.mode == mode
+
+
 def lock_payable(token: str) -> Order | None:
     """Return the order if it can still be paid, and keep it so until this write() ends.
 
@@ -32,7 +38,7 @@ def lock_payable(token: str) -> Order | None:
     The UPDATE changes nothing but holds the row: who settles or closes the order waits, so that
     what is read after it is not out of date before it is acted upon.
     """
-    mine = update(Order).where(Order.token == token, Order.mode == current_app.config["SHOP_MODE"])
+    mine = update(Order).where(Order.token == token, in_mode())
     if not changed_rows(mine.values(mode=Order.mode)):
         raise OrderMissing
     order = get_order(token)
@@ -48,10 +54,11 @@ def lock(order_id: int) -> Order:
     return db.session.get_one(Order, order_id, populate_existing=True)
 
 
-def get_order(token: str) -> Order:
-    """Return the order with this token; raise OrderMissing."""
-    order = db.session.scalar(select(Order).where(Order.token == token)) if is_key(token) else None
-    if order is None:
+def get_order(token: str, *, only_in_mode: bool = False) -> Order:
+    """Return the order with this token, of whatever mode unless told; raise OrderMissing."""
+    mine = select(Order).where(Order.token == token)
+    order = db.session.scalar(mine) if is_key(token) else None
+    if order is None or (only_in_mode and order.mode != current_app.config["SHOP_MODE"]):
         raise OrderMissing
     return order
 
@@ -64,31 +71,26 @@ def find_by_number(number: int) -> Order:
     return order
 
 
-def find_by_uid(uid: str) -> Order | None:
+def find_by_reference(reference: str) -> Order | None:
     """Return the order of this mode that Stripe knows by this reference, None for no such."""
-    mine = select(Order).where(
-        Order.client_reference == uid, Order.mode == current_app.config["SHOP_MODE"]
-    )
-    return db.session.scalar(mine) if is_key(uid) else None
+    mine = select(Order).where(Order.client_reference == reference, in_mode())
+    return db.session.scalar(mine) if is_key(reference) else None
 
 
 def waiting_order(visitor: str) -> Order | None:
     """Return the newest order of a visitor that can still be paid, None where there is none."""
-    mine = select(Order).where(Order.visitor == visitor, Order.state.in_(states.PAYABLE))
-    return db.session.scalar(
-        mine.where(Order.mode == current_app.config["SHOP_MODE"]).order_by(Order.id.desc()).limit(1)
-    )
+    mine = select(Order).where(Order.visitor == visitor, Order.state.in_(states.PAYABLE), in_mode())
+    return db.session.scalar(mine.order_by(Order.id.desc()).limit(1))
 
 
 def newest_ordered(visitor: str, since: datetime) -> str | None:
     """Return the token of what a visitor has ordered and paid since then, None for nothing."""
     mine = select(Order.token).where(Order.visitor == visitor, Order.state.in_(states.ORDERED))
-    return db.session.scalar(
-        mine.where(Order.created_at > since).order_by(Order.id.desc()).limit(1)
-    )
+    recent = mine.where(Order.created_at > since, in_mode())
+    return db.session.scalar(recent.order_by(Order.id.desc()).limit(1))
 
 
 def order_of_cart(cart_id: str | None) -> str | None:
     """Return the token of what a cart became that is paid, or whose payment is on its way."""
-    ordered = select(Order.token).where(Order.cart_id == cart_id, Order.state.in_(states.ORDERED))
-    return db.session.scalar(ordered.limit(1)) if cart_id else None
+    mine = select(Order.token).where(Order.cart_id == cart_id, Order.state.in_(states.ORDERED))
+    return db.session.scalar(mine.where(in_mode()).limit(1)) if cart_id else None

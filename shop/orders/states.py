@@ -55,18 +55,6 @@ def transition(order: Order, target: str, only_from: Iterable[str] | None = None
     return won
 
 
-def follow_ledger(order: Order, paid: int, refunded: int) -> None:
-    """Move a settled order, inside write(), to where its sums (minor units) belong.
-
-    Money that nobody took for the order's stays the owner's question until all of it went back,
-    and is one again where a refund of it fails.
-    """
-    target = state_by_sums(order.amount, paid, refunded)
-    if order.paid_at is None and target != "refunded":
-        target = "needs_review"
-    transition(order, target, only_from=(*SETTLED, "needs_review"))
-
-
 def state_by_sums(amount: int, paid: int, refunded: int) -> str:
     """Return the state of a settled order; an owner may have taken less than it costs."""
     kept = paid - refunded

@@ -4,23 +4,24 @@ Charges cannot ask the customer's bank; where it wants to be asked, Checkout tak
 https://docs.stripe.com/payments/accept-a-payment-charges
 """
 
+import json
 import re
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
 from shop.catalog import cart, products
-from shop.db import now, write
-from shop.errors import ShopError, wants_json
+from shop.db import end_read, now, write
+from shop.errors import DatabaseBusy, ShopError, wants_json
 from shop.i18n import current_language
 from shop.money import Money
 from shop.orders import links, place, queries, states
-from shop.payments import attempts, bp, checkout, gateway, release
+from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.security import STRIPE_JS, content_security_policy, visitor
 from shop.throttle import Limit, TooFast, by_network, count
 
@@ -60,37 +61,99 @@ def charge(token: str, card_token: str, email: str | None) -> None:
     Raises UnusableCard, Declined, AuthenticationWanted, AlreadyOrdered, OrderMissing, and
     StripeUnreachable, after which the same charge is asked for again before any other.
     """
-    release.resume_charge(token)
+    _resume(token)
     if not TOKEN.fullmatch(card_token):
         raise UnusableCard
     release.end_open_attempt(token)
-    attempt_id = write(lambda: _begin(token, card_token, email))
+
+    def begin() -> int:
+        order = queries.lock_payable(token)
+        if order is None:  # given up meanwhile; its page offers to order the same again
+            raise states.AlreadyOrdered(token)
+        if attempts.open_of(order) is not None:  # the other one of two clicks
+            raise gateway.OutcomeUnknown(order=token)
+        order.email = email or order.email
+        receipt = {"receipt_email": email} if email else {}
+        what = {
+            "amount": order.amount,
+            "currency": order.currency,
+            "source": card_token,
+            "description": f"Order {order.number}",
+        }
+        return attempts.begin(
+            order, "charge", lambda labels: what | receipt | {"metadata": labels}, now()
+        ).id
+
+    attempt_id = write(begin)
     try:
-        release.run_charge(attempt_id)
+        _carry_out(token, attempt_id)
     except gateway.CardDeclined as error:
         if error.reason == "authentication_required":
             raise AuthenticationWanted from error
         raise Declined(error.reason) from error
     except gateway.StripeRefused as error:
+        write(lambda: attempts.close(attempt_id, "failed"))
         if not error.is_about_request:  # a key that is not valid, say: no card would do
             raise gateway.StripeUnreachable(order=token) from error
         raise UnusableCard from error
 
 
-def _begin(token: str, card_token: str, email: str | None) -> int:
-    order = queries.lock_payable(token)
-    if order is None:  # given up meanwhile; its page offers to order the same again
+def _resume(token: str) -> None:
+    """Ask for the order's open charge once more, under its own key.
+
+    One whose key Stripe may have forgotten is not asked for: it would be charged a second time.
+    Raises AlreadyOrdered if the order is paid by it, StripeUnreachable if nobody knows.
+    """
+    attempt = attempts.open_of(queries.get_order(token))
+    if attempt is None or attempt.kind != "charge":
+        return
+    if now() - attempt.created_at > attempts.KEY_LIFETIME:
+        return
+    attempt_id = attempt.id
+    end_read()
+    try:
+        _carry_out(token, attempt_id)
+    except gateway.CardDeclined:
+        return
+    except gateway.StripeRefused as error:
+        # Another key of the shop's says nothing of what became of the charge under the old one.
+        if not error.is_about_request:
+            raise gateway.OutcomeUnknown(order=token) from error
+        write(lambda: attempts.close(attempt_id, "failed"))
+        return
+    if queries.get_order(token).state in states.ORDERED:
         raise states.AlreadyOrdered(token)
-    if attempts.open_of(order) is not None:  # the other one of two clicks
-        raise release.being_confirmed(token)
-    order.email = email or order.email
-    what = {"amount": order.amount, "currency": order.currency, "source": card_token}
-    says = {"description": f"Order {order.number}"} | ({"receipt_email": email} if email else {})
 
-    def params(key: str) -> dict[str, Any]:
-        return what | says | {"metadata": {"order": order.client_reference, "attempt": key}}
 
-    return attempts.begin(order, "charge", params, now()).id
+def _carry_out(token: str, attempt_id: int) -> None:
+    """Ask Stripe for a charge: under one key it charges once, however often it is asked.
+
+    Raises CardDeclined, StripeRefused and StripeUnreachable.
+    """
+    attempt = attempts.get(attempt_id)
+    key, params, is_open = attempt.key, attempt.params, attempt.open_order_id is not None
+    end_read()
+    if not is_open:
+        return
+    try:
+        facts = gateway.create_charge(json.loads(params), key)
+    except gateway.CardDeclined as error:
+        reason = error.reason
+
+        def note_decline() -> None:
+            if attempts.close(attempt_id, "declined"):
+                states.log_event(queries.get_order(token), "declined", reason)
+
+        write(note_decline)
+        raise
+    except gateway.StripeUnreachable as error:
+        raise gateway.OutcomeUnknown(order=token) from error
+    try:
+        order = write(lambda: settle.apply(attempt_id, facts))
+    except (DatabaseBusy, SQLAlchemyError) as error:  # the money is looked for later
+        raise gateway.OutcomeUnknown(order=token) from error
+    if order.state not in states.ORDERED:
+        raise gateway.OutcomeUnknown(order=token)
 
 
 def _decline_in_words(reason: str) -> str:
@@ -222,9 +285,7 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
 
 def _total(token: str) -> Money:
     if token:
-        order = queries.get_order(token)
-        if order.mode != current_app.config["SHOP_MODE"]:
-            raise queries.OrderMissing
+        order = queries.get_order(token, only_in_mode=True)
         if order.state not in states.PAYABLE:
             raise states.AlreadyOrdered(token)
         return order.total

@@ -1,15 +1,15 @@
-"""From a wish to an order: prices and goods from the shelf, nothing from the browser."""
+"""From what a visitor wants to the page where they pay: order, attempt, session, in this order.
+
+https://docs.stripe.com/payments/accept-a-payment?payment-ui=checkout
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from time import sleep
 from typing import Any
 
-from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from shop.catalog import products
@@ -18,57 +18,11 @@ from shop.db import db, end_read, now, write
 from shop.errors import ShopError
 from shop.orders import place, queries, states
 from shop.orders.models import Order
-from shop.orders.place import Buyer, NothingToBuy
+from shop.orders.place import Buyer
 from shop.payments import attempts, gateway, release, settle
-from shop.payments.gateway.objects import CheckoutSession
-from shop.payments.models import Attempt
 from shop.security import external_url
 
-
-def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
-    """Order these choices without starting a payment, and return the order's token.
-
-    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked; and
-    AlreadyOrdered for a cart whose order is paid.
-    """
-    place.refuse_where_off()
-    if not choices:
-        raise NothingToBuy
-    wanted = [(choice.product.id, choice.quantity) for choice in choices]
-    if buyer.cart_id:
-        _replace_other_orders(buyer, place.open_key(choices, buyer))
-    release.sweep()
-    try:
-        token = write(lambda: place.find_or_make(wanted, buyer))
-    except products.SoldOut:
-        if not release.free_for(wanted, buyer.visitor):
-            raise
-        token = write(lambda: place.find_or_make(wanted, buyer))
-    if buyer.cart_id:
-        _replace_other_orders(buyer, place.open_key(choices, buyer), before=token)
-    return token
-
-
-def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
-    """End the payments of what was in the cart before; where one was paid after all, say so.
-
-    With `before`, only of orders older than that one: of two tabs at once the later one stays.
-    """
-    others = select(Order.token).where(
-        Order.cart_id == buyer.cart_id,
-        Order.mode == current_app.config["SHOP_MODE"],
-        Order.state == "pending",
-        Order.dedup_key != key,
-    )
-    if before is not None:
-        others = others.where(Order.id < queries.get_order(before).id)
-    for token in db.session.scalars(others).all():
-        release.replace(token)
-
-
 MOST_ORDERS = 3
-MOST_LOOKS = 5
-SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class AmountTooSmall(ShopError):
@@ -79,11 +33,18 @@ class AmountTooSmall(ShopError):
 
     status = 422
     code = "amount_too_small"
+    message = _l("This is too little to pay by card. Nothing was charged; please choose more.")
 
-    def __init__(self) -> None:
-        super().__init__(
-            _("This is too little to pay by card. Nothing was charged; please choose more.")
-        )
+
+class BeingStarted(ShopError):
+    """Another click on the same order still asks Stripe for the page to pay on."""
+
+    status = 202
+    code = "being_started"
+    message = _l(
+        "Your payment is just being started by another click. Nothing is charged twice; please go "
+        "on in a moment."
+    )
 
 
 @dataclass(frozen=True)
@@ -95,152 +56,142 @@ class Started:
     url: str
 
 
-def buy(choices: Sequence[Choice], buyer: place.Buyer) -> Started:
+class _OrderClosed(Exception):
+    """The order ended while its payment was to be started."""
+
+
+def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
     """Order these choices and start the payment; the same again is the same order and session.
 
-    Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; StripeUnreachable: the order is kept.
+    Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; BeingStarted and StripeUnreachable:
+    the order is kept.
     """
     for _try in range(MOST_ORDERS):
         token = order_goods(choices, buyer)
         try:
             return _pay(token)
-        except _Closed:  # the order of an earlier visit had ended; the wish has not
+        except _OrderClosed:  # the order of an earlier visit had ended; the wish has not
             continue
     raise gateway.StripeUnreachable(order=token)
 
 
-def pay_again(token: str, buyer: place.Buyer) -> Started:
+def pay_again(token: str, buyer: Buyer) -> Started:
     """Start or go on with the payment of an order; where it was given up, order the same anew.
 
     Raises what buy() raises, and OrderMissing.
     """
     place.refuse_where_off()
-    order = queries.get_order(token)
-    if order.mode != current_app.config["SHOP_MODE"]:
-        raise queries.OrderMissing
+    order = queries.get_order(token, only_in_mode=True)
     if order.state in states.ORDERED:
         raise states.AlreadyOrdered(token)
     if order.state in states.PAYABLE:
         try:
             return _pay(token)
-        except _Closed:
+        except _OrderClosed:
             order = queries.get_order(token)
     wanted = [(line.product_id, line.quantity) for line in order.lines]
     # Somebody else's link orders the same goods, but ends nobody else's payment. Who has paid that
     # cart in another way wants more than was in it.
     is_mine = order.visitor == buyer.visitor
     cart_id = order.cart_id if is_mine and not queries.order_of_cart(order.cart_id) else None
-    return buy(products.choose(wanted), place.Buyer(buyer.visitor, cart_id, buyer.language))
+    return buy(products.choose(wanted), Buyer(buyer.visitor, cart_id, buyer.language))
 
 
-class _Closed(Exception):
-    """The order ended while its payment was to be started."""
+def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
+    """Order these choices without starting a payment, and return the order's token.
+
+    Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked; and
+    AlreadyOrdered for a cart whose order is paid.
+    """
+    place.refuse_where_off()
+    if not choices:
+        raise place.NothingToBuy
+    wanted = [(choice.product.id, choice.quantity) for choice in choices]
+    if buyer.cart_id:
+        _replace_other_orders(buyer, place.dedup_key(choices, buyer))
+    release.sweep()
+    try:
+        token = write(lambda: place.find_or_make(wanted, buyer))
+    except products.SoldOut:
+        if not release.free_for(wanted, buyer.visitor):
+            raise
+        token = write(lambda: place.find_or_make(wanted, buyer))
+    if buyer.cart_id:
+        _replace_other_orders(buyer, place.dedup_key(choices, buyer), before=token)
+    return token
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What goes out for an attempt, read in the transaction that holds the order."""
+def _replace_other_orders(buyer: Buyer, key: str, before: str | None = None) -> None:
+    """End the payments of what was in the cart before; if one was paid after all, say so.
 
-    attempt_id: int
-    kind: str
-    key: str
-    params: dict[str, Any]
-    session_id: str | None
-    is_new: bool
+    With `before`, only of orders older than that one: of two tabs at once the later one stays.
+    """
+    others = select(Order.token).where(
+        Order.cart_id == buyer.cart_id,
+        queries.in_mode(),
+        Order.state == "pending",
+        Order.dedup_key != key,
+    )
+    if before is not None:
+        others = others.where(Order.id < queries.get_order(before).id)
+    for token in db.session.scalars(others).all():
+        release.replace(token)
 
 
 def _pay(token: str) -> Started:
     """Return where the order is paid, through its open attempt or a new one."""
-    call = write(lambda: _open_attempt(token))
+    attempt_id, is_new = write(partial(_open_attempt, token))
+    attempt = attempts.get(attempt_id)
+    kind, session_id, key, params = attempt.kind, attempt.stripe_id, attempt.key, attempt.params
     end_read()
-    if call.kind == "charge":
+    if kind == "charge":
         release.end_open_attempt(token)
         return _pay(token)
-    if call.session_id:
-        return _go_on(token, call.attempt_id, call.session_id)
+    if session_id:
+        return _go_on(token, attempt_id, session_id)
     try:
-        session = gateway.create_session(call.params, call.key)
+        session = gateway.create_session(json.loads(params), key)
     except gateway.StripeRefused as error:
-        write(lambda: attempts.close(call.attempt_id, "failed"))
-        if not call.is_new:  # what an earlier visit could not finish may just be out of date
+        write(lambda: attempts.close(attempt_id, "failed"))
+        if not is_new:  # the parameters of an earlier visit are out of date, or its error is stored
             return _pay(token)
-        raise _refusal(error, token) from error
+        if error.code == "amount_too_small":
+            raise AmountTooSmall from error
+        raise gateway.StripeUnreachable(order=token) from error
+    except gateway.KeyInUse as error:
+        raise BeingStarted(order=token) from error
     except gateway.StripeUnreachable as error:
-        other = None if call.is_new else _answer_of_other_click(call.attempt_id)
-        if other:
-            return _go_on(token, call.attempt_id, other)
         raise gateway.StripeUnreachable(error.message, order=token) from error
-    return _keep_session(token, call.attempt_id, session)
-
-
-def _keep_session(token: str, attempt_id: int, session: CheckoutSession) -> Started:
-    """Write the answer down; where the order was given up meanwhile, its session must go too."""
     if not write(lambda: attempts.keep_session(attempt_id, session.id, session.url)):
+        # The order was given up meanwhile, so its session must not be paid.
         release.end_session(token, session.id)
-        raise _Closed
-    if session.url is None:  # found again, and over by now
+        raise _OrderClosed
+    if session.url is None:  # asked for under the same key before, and over by now
         return _go_on(token, attempt_id, session.id)
     return Started(token, session.id, session.url)
 
 
-def _answer_of_other_click(attempt_id: int) -> str | None:
-    """Return the session that another click on the same order gets at this moment, if it does."""
-    for _look in range(MOST_LOOKS):
-        found = db.session.get_one(Attempt, attempt_id).stripe_id
-        end_read()
-        if found:
-            return found
-        sleep(SECONDS_BETWEEN_LOOKS)
-    return None
-
-
-def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
-    """Go back to a session that was begun, unless it has ended one way or the other."""
-    try:
-        session = gateway.retrieve_session(session_id)
-    except gateway.StripeUnreachable as error:
-        raise release.being_confirmed(token) from error
-    except gateway.StripeRefused as error:
-        if error.code != release.UNKNOWN:
-            raise gateway.StripeUnreachable(order=token) from error
-        write(lambda: attempts.close_as_known(attempt_id, "failed", session_id))
-        return _pay(token)
-    if session.status == "open" and session.url:
-        write(lambda: release.take_up_again(session_id))
-        return Started(token, session.id, session.url)
-    if settle.settle(session_id).state in states.ORDERED:
-        raise states.AlreadyOrdered(token)
-    raise _Closed
-
-
-def _open_attempt(token: str) -> _Call:
-    """Return the call of the open attempt, or of a new one; raise _Closed for a lost order."""
+def _open_attempt(token: str) -> tuple[int, bool]:
+    """Return the id of the order's open attempt and False, or of a new one and True."""
     order = queries.lock_payable(token)
     if order is None:
-        raise _Closed
+        raise _OrderClosed
     found = attempts.open_of(order)
-    if found is not None and (
-        found.stripe_id or found.kind == "charge" or found.expires_at > now()
-    ):
-        return _call(found, is_new=False)
     if found is not None:
+        if found.stripe_id or found.kind == "charge" or found.expires_at > now():
+            return found.id, False
         attempts.close(found.id, "failed")
-    expires = now() + attempts.SESSION_LIFETIME
-    new = attempts.begin(order, "checkout", partial(_session_params, order, expires), expires)
-    return _call(new, is_new=True)
+    expires_at = now() + attempts.SESSION_LIFETIME
+
+    def params(labels: dict[str, str]) -> dict[str, Any]:
+        return _session_params(order, labels, int(expires_at.timestamp()))
+
+    return attempts.begin(order, "checkout", params, expires_at).id, True
 
 
-def _call(attempt: Attempt, is_new: bool) -> _Call:
-    params = json.loads(attempt.params)
-    return _Call(attempt.id, attempt.kind, attempt.key, params, attempt.stripe_id, is_new)
-
-
-def _session_params(order: Order, expires: datetime, key: str) -> dict[str, Any]:
-    """Return what Stripe is asked for; amounts in minor units.
-
-    Kept with the attempt: under one idempotency key Stripe takes one set of parameters only.
-    """
-    reference = {"order": order.client_reference}
+def _session_params(order: Order, labels: dict[str, str], expires_at: int) -> dict[str, Any]:
+    """Return what Stripe is asked for; amounts in minor units."""
+    intent_labels = {name: value for name, value in labels.items() if name != "attempt"}
     return {
         "mode": "payment",
         "line_items": [
@@ -255,16 +206,30 @@ def _session_params(order: Order, expires: datetime, key: str) -> dict[str, Any]
             for line in order.lines
         ],
         "client_reference_id": order.client_reference,
-        "metadata": reference | {"attempt": key},
-        "payment_intent_data": {"metadata": reference},
+        "metadata": labels,
+        # A charge behind a session carries no attempt: that money is the session's.
+        "payment_intent_data": {"metadata": intent_labels},
         "success_url": external_url("payments.success") + "?session_id={CHECKOUT_SESSION_ID}",
         "cancel_url": external_url("payments.cancel", order=order.token),
-        "expires_at": int(expires.timestamp()),
+        "expires_at": expires_at,
         "locale": order.language,
     }
 
 
-def _refusal(error: gateway.StripeRefused, token: str) -> ShopError:
-    if error.code == "amount_too_small":
-        return AmountTooSmall()
-    return gateway.StripeUnreachable(order=token)
+def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
+    """Go back to a session that was begun, unless it has ended one way or the other."""
+    try:
+        session = gateway.retrieve_session(session_id)
+    except gateway.StripeUnreachable as error:
+        raise gateway.OutcomeUnknown(order=token) from error
+    except gateway.StripeRefused as error:
+        if error.code != gateway.UNKNOWN:
+            raise gateway.StripeUnreachable(order=token) from error
+        write(lambda: attempts.close_as_known(attempt_id, "failed", session_id))
+        return _pay(token)
+    if session.status == "open" and session.url:
+        write(lambda: attempts.set_outcome(session_id, "withdrawn", "open"))
+        return Started(token, session.id, session.url)
+    if settle.settle(session_id).state in states.ORDERED:
+        raise states.AlreadyOrdered(token)
+    raise _OrderClosed

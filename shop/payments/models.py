@@ -5,7 +5,8 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.db import Base, Key, RowId, UtcDateTime, insert_once, now
+from shop.db import Base, Key, RowId, UtcDateTime, db, insert_once, now
+from shop.orders.models import new_token
 from shop.payments.gateway.objects import Event
 
 
@@ -61,6 +62,18 @@ class KeyValue(Base):
 
     name: Mapped[str] = mapped_column(Key, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
+
+
+def shop_id() -> str:
+    """Return the random id of this database, made here when first asked for; inside write().
+
+    What is paid carries it, so that a copy of the database knows its own payments at Stripe.
+    """
+    found = db.session.get(KeyValue, "shop")
+    if found is None:
+        insert_once(KeyValue, name="shop", value=new_token())
+        found = db.session.get_one(KeyValue, "shop")
+    return found.value
 
 
 class StripeEvent(Base):

@@ -1,29 +1,34 @@
-"""What Stripe says of money that goes back, asked for here or in its dashboard: known once.
+"""Money that goes back: asked for here (written down first, then carried out at Stripe, once), or
+in Stripe's dashboard.
 
 https://docs.stripe.com/refunds
 """
 
+import re
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
-from time import sleep
-from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
-from sqlalchemy import func, select, update
+from flask_babel import lazy_gettext as _l
+from sqlalchemy import select, update
 
 from shop import mail
 from shop.db import changed_rows, db, end_read, insert_once, now, write
 from shop.errors import ShopError
+from shop.i18n import format_moment
 from shop.money import Money
 from shop.orders import ledger, queries, states
 from shop.orders.models import REFUND_COUNTS, LedgerEntry, Order
-from shop.payments import attempts, gateway, models
+from shop.payments import attempts, gateway
 from shop.payments.gateway.objects import Event, Refund
+from shop.payments.models import take_event
 
-# How Stripe's ids of charges begin; https://docs.stripe.com/api/charges
-CHARGES = ("ch_", "py_")
+KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# A command that is given twice within a day is more often a mistake than a second wish.
+REPEATED_WITHIN = timedelta(hours=24)
 # A refund's state only ever goes on: what was asked at Stripe earlier may be heard of later.
 BEFORE = {
     "pending": ("asked", "refused"),
@@ -31,104 +36,6 @@ BEFORE = {
     "failed": ("asked", "refused", "pending", "succeeded"),
     "canceled": ("asked", "refused", "pending", "succeeded"),
 }
-
-
-def sync(payment_id: int, event: Event | None = None) -> None:
-    """Write down what Stripe says of a payment's refunds; raises StripeUnreachable."""
-    payment = db.session.get_one(LedgerEntry, payment_id)
-    order_id, of = payment.order_id, named(payment)
-    end_read()
-    try:
-        found = gateway.list_refunds(of)
-    except gateway.StripeRefused as error:
-        found = [_only_known(event, error)]
-    mine = [one for one in found if not one.payment or set(of.values()) & set(one.payment)]
-    write(lambda: apply(order_id, payment_id, mine, event))
-
-
-def apply(
-    order_id: int, payment_id: int, found: Sequence[Refund], event: Event | None = None
-) -> None:
-    """Write down, inside write(), what Stripe says: all that follows from it, or nothing."""
-    order = queries.lock(order_id)
-    if event is not None and not models.take_event(event):
-        return
-    for one in found:
-        _write_down(order, payment_id, one)
-    total = ledger.sums(ledger.entries(order_id))
-    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
-
-
-def named(payment: LedgerEntry) -> dict[str, Any]:
-    """Return how Stripe is told which payment is meant."""
-    is_charge = str(payment.stripe_id).startswith(CHARGES)
-    return {"charge" if is_charge else "payment_intent": payment.stripe_id}
-
-
-def _only_known(event: Event | None, error: gateway.StripeRefused) -> Refund:
-    """Return the one refund that an event is about, from a server that keeps no list of them."""
-    if event is None or not event.type.startswith("refund."):
-        raise gateway.StripeUnreachable from error
-    try:
-        return gateway.retrieve_refund(event.object_id)
-    except gateway.StripeRefused as refused:
-        raise gateway.StripeUnreachable from refused
-
-
-def _write_down(order: Order, payment_id: int, found: Refund) -> None:
-    entry = _entry_of(order, payment_id, found)
-    was = entry.state
-    goes_on = update(LedgerEntry).where(
-        LedgerEntry.id == entry.id, LedgerEntry.state.in_(BEFORE[found.state])
-    )
-    if not changed_rows(goes_on.values(state=found.state, stripe_id=found.id)):
-        return
-    if found.state in REFUND_COUNTS and was not in REFUND_COUNTS:
-        _tell_refunded(order, entry)
-    elif found.state not in REFUND_COUNTS:
-        states.log_event(order, "refund_failed", str(entry.amount))
-        mail.staff_refund_failed(order, entry.amount, _position(entry))
-
-
-def _entry_of(order: Order, payment_id: int, found: Refund) -> LedgerEntry:
-    """Return the entry of a refund, made here where it was begun in Stripe's dashboard."""
-    mine = select(LedgerEntry).where(LedgerEntry.order_id == order.id, LedgerEntry.kind == "refund")
-    entry = db.session.scalar(mine.where(LedgerEntry.stripe_id == found.id))
-    if entry is None and found.key:
-        unlinked = mine.where(LedgerEntry.stripe_id.is_(None))
-        entry = db.session.scalar(unlinked.where(LedgerEntry.key == found.key))
-    if entry is None:
-        insert_once(
-            LedgerEntry,
-            order_id=order.id,
-            kind="refund",
-            stripe_id=found.id,
-            amount=found.amount,
-            currency=found.currency,
-            state="asked",
-            acknowledged=True,
-            payment_id=payment_id,
-            created_at=now(),
-        )
-        entry = db.session.scalars(mine.where(LedgerEntry.stripe_id == found.id)).one()
-    return entry
-
-
-def _tell_refunded(order: Order, entry: LedgerEntry) -> None:
-    states.log_event(order, "refunded", str(entry.amount))
-    mail.customer_refunded(order, entry.amount, _position(entry))
-
-
-def _position(entry: LedgerEntry) -> int:
-    """Return whether this is the order's first refund, its second, …"""
-    mine = select(func.count()).where(LedgerEntry.order_id == entry.order_id)
-    earlier = mine.where(LedgerEntry.kind == "refund", LedgerEntry.id <= entry.id)
-    return db.session.scalar(earlier) or 1
-
-
-# As long as the other waits for Stripe's answer, and a little for the database.
-MOST_LOOKS = 60
-SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class NotRefundable(ShopError):
@@ -144,178 +51,167 @@ class BadRefund(ShopError):
     status = 422
     code = "bad_refund"
 
-    def __init__(self, left: Money) -> None:
-        amount = left.format(current_app.config["SHOP_LOCALE"])
-        super().__init__(
-            _("From 1 up to %(amount)s can be refunded. No money has moved.", amount=amount)
-        )
+
+class Repeated(ShopError):
+    """The same amount of the order went back a short time ago."""
+
+    status = 409
+    code = "repeated_refund"
 
 
-def refund(number: int, amount: int | None = None) -> list[Money]:
+class RefundUnknown(gateway.StripeUnreachable):
+    """Nobody knows yet whether a refund went through."""
+
+    message = _l(
+        "Stripe did not say whether the refund went through. Nothing is refunded twice: ask for "
+        "the same again in a minute."
+    )
+
+
+def new_key() -> str:
+    """Return a key for one form, or one question of the command line: one form, one refund."""
+    return secrets.token_hex(8)
+
+
+def refund(number: int, amount: int | None = None, key: str | None = None) -> list[Money]:
     """Give back `amount` (minor units; None: all that is left) and return what goes back.
 
-    Where an earlier refund of the order has not been answered, that one is carried out and no
-    other: it may be the same wish. So may one of this amount whose outcome nobody was told.
-    Raises OrderMissing, NotRefundable, BadRefund, StripeUnreachable.
+    The same `key` again is the same refund. Without one, the amount must not have gone back within
+    24 hours. While an earlier refund of the order is unanswered, that one is carried out and no
+    other. Raises OrderMissing, NotRefundable, BadRefund, Repeated, StripeUnreachable.
     """
     order_id = queries.find_by_number(number).id
+    entry_ids = write(partial(_reserve, order_id, amount, key))
     done: list[Money] = []
-    for entry_id in _asked_of(order_id):
-        _carry_out(entry_id, done)
-    done = done or write(partial(_learned_meanwhile, order_id, amount))
-    if done and (amount is not None or not left_of(order_id)):
-        return done
-    for entry_id in write(partial(_reserve, order_id, amount)):
-        _carry_out(entry_id, done)
+    for position, entry_id in enumerate(entry_ids):
+        try:
+            _carry_out(entry_id, done)
+        except NotRefundable:
+            # What was to go back of the other payments is not asked for behind the owner's back.
+            for rest in entry_ids[position + 1 :]:
+                write(partial(_refuse, rest))
+            raise
     return done
 
 
-def left_of(order_id: int) -> int:
-    """Return how much of an order's money can still be given back, in minor units."""
-    left = ledger.sums(ledger.entries(order_id)).left_amount
-    end_read()
-    return left
-
-
 def resume(order_id: int) -> None:
-    """Carry out the refunds of an order that Stripe has not answered; raises what refund() does.
-
-    Who asked for them does not hear of it: when they ask again, it is not for more.
-    """
+    """Carry out the refunds of an order that Stripe has not answered; raises what refund() does."""
     done: list[Money] = []
-    for entry_id in _asked_of(order_id):
-        _carry_out(entry_id, done, tell=False)
-
-
-def _asked_of(order_id: int) -> list[int]:
-    mine = select(LedgerEntry.id).where(LedgerEntry.order_id == order_id)
-    asked = mine.where(LedgerEntry.kind == "refund", LedgerEntry.state == "asked")
-    found = list(db.session.scalars(asked.order_by(LedgerEntry.id)))
+    entry_ids = [entry.id for entry in ledger.entries(order_id) if entry.is_asked]
     end_read()
-    return found
+    for entry_id in entry_ids:
+        _carry_out(entry_id, done)
 
 
-def _learned_meanwhile(order_id: int, amount: int | None) -> list[Money]:
-    """Return the refund that was asked for in vain, as it seemed, and that an event told of."""
-    order = queries.lock(order_id)
-    untold = [
-        entry
-        for entry in ledger.entries(order_id)
-        if entry.is_refund
-        and not entry.acknowledged
-        and now() - entry.created_at < attempts.KEY_LIFETIME
-    ]
-    if amount not in (None, sum(entry.amount for entry in untold)):
-        return []
-    for entry in untold:
-        entry.acknowledged = True
-    return [Money(entry.amount, order.currency) for entry in untold]
+def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
+    """Return the ledger's rows of a refund, written before Stripe hears of it, inside write().
 
-
-def _reserve(order_id: int, amount: int | None) -> list[int]:
-    """Write down what is to be given back, before Stripe hears of it; never more than was paid.
-
-    Where another click has just done so, its entries are returned: it may be the same wish.
+    Those that are unanswered come first, and those of the same key are the same refund.
     """
+    if key is not None and not KEY.fullmatch(key):
+        raise BadRefund(_("A refund's key has up to 64 letters, digits, - and _. Nothing moved."))
     order = queries.lock(order_id)
     entries = ledger.entries(order_id)
-    waiting = [entry.id for entry in entries if entry.is_asked]
-    if waiting:
-        return waiting
+    unanswered = [entry.id for entry in entries if entry.is_asked]
+    if unanswered:
+        return unanswered
+    prefix = f"refund-{order.client_reference}-{key or new_key()}-"
+    same = [entry.id for entry in entries if entry.key and entry.key.startswith(prefix)]
+    if same:
+        return same
     left = ledger.sums(entries).left_amount
     if order.state not in (*states.SETTLED, "needs_review") or left < 1:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
     wanted = left if amount is None else amount
     if not 1 <= wanted <= left:
-        raise BadRefund(Money(left, order.currency))
+        raise BadRefund(
+            _(
+                "From 1 up to %(amount)s can be refunded. No money has moved.",
+                amount=_say(order, left),
+            )
+        )
+    if key is None:
+        _refuse_repeated(order, entries, wanted)
     asked: list[LedgerEntry] = []
     for payment, rest in ledger.refundable(entries):
         part = min(rest, wanted - sum(entry.amount for entry in asked))
         if part > 0:
-            asked.append(_new_entry(order, payment, part, len(entries) + len(asked)))
+            asked.append(
+                LedgerEntry(
+                    order_id=order.id,
+                    kind="refund",
+                    amount=part,
+                    currency=payment.currency,
+                    state="asked",
+                    key=f"{prefix}{len(asked)}",
+                    payment_id=payment.id,
+                )
+            )
     db.session.add_all(asked)
     db.session.flush()
     return [entry.id for entry in asked]
 
 
-def _new_entry(order: Order, payment: LedgerEntry, amount: int, number: int) -> LedgerEntry:
-    return LedgerEntry(
-        order_id=order.id,
-        kind="refund",
-        amount=amount,
-        currency=payment.currency,
-        state="asked",
-        key=f"refund-{order.client_reference}-{number}",
-        acknowledged=False,
-        payment_id=payment.id,
-    )
+def _refuse_repeated(order: Order, entries: Sequence[LedgerEntry], amount: int) -> None:
+    for entry in entries:
+        recent = now() - entry.created_at < REPEATED_WITHIN
+        if entry.is_refund and recent and entry.amount == amount:
+            raise Repeated(
+                _(
+                    "%(amount)s of this order went back already, on %(when)s. Nothing more was "
+                    "refunded. If the same is to go back once more, say so with a key of its own.",
+                    amount=_say(order, amount),
+                    when=format_moment(entry.created_at),
+                )
+            )
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What Stripe is asked for; read before it is asked, for no transaction may be open then."""
-
-    order_id: int
-    payment_id: int
-    key: str
-    params: dict[str, Any]
-    amount: Money
-    is_safe: bool
-
-
-def _call_of(entry_id: int) -> _Call:
-    entry = db.session.get_one(LedgerEntry, entry_id)
-    order = db.session.get_one(Order, entry.order_id)
-    payment = db.session.get_one(LedgerEntry, entry.payment_id)
-    metadata = {"order": order.client_reference, "refund": entry.key}
-    params = named(payment) | {"amount": entry.amount, "metadata": metadata}
-    is_safe = now() - entry.created_at < attempts.KEY_LIFETIME
-    amount = Money(entry.amount, order.currency)
-    return _Call(order.id, payment.id, entry.key or "", params, amount, is_safe)
-
-
-def _carry_out(entry_id: int, done: list[Money], *, tell: bool = True) -> None:
+def _carry_out(entry_id: int, done: list[Money]) -> None:
     """Ask Stripe for a refund: under one key it gives back once, however often it is asked.
 
     What goes back is added to what is `done`.
     """
-    call = _call_of(entry_id)
+    entry = db.session.get_one(LedgerEntry, entry_id, populate_existing=True)
+    order = db.session.get_one(Order, entry.order_id)
+    payment = db.session.get_one(LedgerEntry, entry.payment_id)
+    order_id, payment_id, key = order.id, payment.id, entry.key or ""
+    metadata = {"order": order.client_reference, "number": str(order.number), "refund": key}
+    params = gateway.naming(str(payment.stripe_id)) | {"amount": entry.amount, "metadata": metadata}
+    is_forgotten = now() - entry.created_at > attempts.KEY_LIFETIME
+    is_asked = entry.is_asked
     end_read()
-    if not call.is_safe:
-        _look_for(entry_id, call)
-        done.append(call.amount)
-        return
-    try:
-        found = gateway.create_refund(call.params, call.key)
-    except gateway.StripeRefused as error:
-        if not error.is_about_request:
-            raise _unknown() from error
-        write(partial(_refuse, entry_id))
-        raise NotRefundable(_refused_in_words(str(error) or error.code, done)) from error
-    except gateway.KeyInUse as error:
-        if not _is_done_by_other(entry_id):
-            raise _unknown() from error
-        done.append(call.amount)
-        return
-    except gateway.StripeUnreachable as error:
-        raise _unknown() from error
-    write(lambda: _keep(entry_id, call, found, tell))
-    done.append(call.amount)
+    if is_asked and is_forgotten:
+        # Stripe may have forgotten the key, so only its list tells whether the refund was made.
+        sync(payment_id)
+        if write(partial(_refuse, entry_id)):
+            raise NotRefundable(
+                _(
+                    "The refund of a day ago never reached Stripe. No money has moved; ask for it "
+                    "again."
+                )
+            )
+    elif is_asked:
+        try:
+            found = gateway.create_refund(params, key)
+        except gateway.StripeRefused as error:
+            if not error.is_about_request:
+                raise RefundUnknown from error
+            write(partial(_refuse, entry_id))
+            raise NotRefundable(_refused_in_words(str(error) or error.code, done)) from error
+        except gateway.StripeUnreachable as error:
+            raise RefundUnknown from error
+        write(partial(apply, order_id, payment_id, [found]))
+    entry = db.session.get_one(LedgerEntry, entry_id, populate_existing=True)
+    money, state, goes_back = Money(entry.amount, entry.currency), entry.state, entry.is_refund
+    end_read()
+    if not goes_back:
+        raise NotRefundable(_refused_in_words(state, done))
+    done.append(money)
 
 
-def _is_done_by_other(entry_id: int) -> bool:
-    """Wait for whoever is just carrying the same refund out; return whether it went through.
-
-    Only so does everybody hear of it: who is left in doubt asks again, and that would be another.
-    """
-    for _look in range(MOST_LOOKS):
-        sleep(SECONDS_BETWEEN_LOOKS)
-        entry = db.session.get_one(LedgerEntry, entry_id)
-        is_done, is_asked = entry.is_refund, entry.is_asked
-        end_read()
-        if not is_asked:
-            return is_done
-    return False
+def _refuse(entry_id: int) -> bool:
+    mine = update(LedgerEntry).where(LedgerEntry.id == entry_id, LedgerEntry.state == "asked")
+    return changed_rows(mine.values(state="refused")) == 1
 
 
 def _refused_in_words(reason: str, done: list[Money]) -> str:
@@ -331,32 +227,64 @@ def _refused_in_words(reason: str, done: list[Money]) -> str:
     )
 
 
-def _keep(entry_id: int, call: _Call, found: Refund, tell: bool) -> None:
-    apply(call.order_id, call.payment_id, [found])
-    if tell:
-        changed_rows(
-            update(LedgerEntry).where(LedgerEntry.id == entry_id).values(acknowledged=True)
+def _say(order: Order, amount: int) -> str:
+    return Money(amount, order.currency).format(current_app.config["SHOP_LOCALE"])
+
+
+def sync(payment_id: int, event: Event | None = None) -> None:
+    """Write down what Stripe says of a payment's refunds; raises StripeUnreachable."""
+    payment = db.session.get_one(LedgerEntry, payment_id)
+    order_id, of = payment.order_id, gateway.naming(str(payment.stripe_id))
+    end_read()
+    try:
+        found = gateway.list_refunds(of)
+    except gateway.StripeRefused as error:
+        raise gateway.StripeUnreachable from error
+    mine = [one for one in found if not one.money_ids or set(of.values()) & set(one.money_ids)]
+    write(lambda: apply(order_id, payment_id, mine, event))
+
+
+def apply(
+    order_id: int, payment_id: int, found: Sequence[Refund], event: Event | None = None
+) -> None:
+    """Write down, inside write(), what Stripe says: all that follows from it, or nothing."""
+    order = queries.lock(order_id)
+    if event is not None and not take_event(event):
+        return
+    for one in found:
+        entry = _entry_of(order, payment_id, one)
+        was = entry.state
+        earlier = LedgerEntry.state.in_(BEFORE[one.state])
+        goes_on = update(LedgerEntry).where(LedgerEntry.id == entry.id, earlier)
+        if not changed_rows(goes_on.values(state=one.state, stripe_id=one.id)):
+            continue
+        if one.state in REFUND_COUNTS and was not in REFUND_COUNTS:
+            states.log_event(order, "refunded", str(entry.amount))
+            mail.customer_refunded(order, entry.amount, one.id)
+        elif one.state not in REFUND_COUNTS:
+            states.log_event(order, "refund_failed", str(entry.amount))
+            mail.staff_refund_failed(order, entry.amount, one.id)
+    ledger.update_state(order)
+
+
+def _entry_of(order: Order, payment_id: int, found: Refund) -> LedgerEntry:
+    """Return the ledger's row of a refund, made here if it was begun in Stripe's dashboard."""
+    mine = select(LedgerEntry).where(LedgerEntry.order_id == order.id, LedgerEntry.kind == "refund")
+    entry = db.session.scalar(mine.where(LedgerEntry.stripe_id == found.id))
+    if entry is None and found.key:
+        unlinked = mine.where(LedgerEntry.stripe_id.is_(None))
+        entry = db.session.scalar(unlinked.where(LedgerEntry.key == found.key))
+    if entry is None:
+        insert_once(
+            LedgerEntry,
+            order_id=order.id,
+            kind="refund",
+            stripe_id=found.id,
+            amount=found.amount,
+            currency=found.currency,
+            state="asked",
+            payment_id=payment_id,
+            created_at=now(),
         )
-
-
-def _look_for(entry_id: int, call: _Call) -> None:
-    """Learn what became of a refund that was asked for so long ago that its key is forgotten."""
-    sync(call.payment_id)
-    if write(partial(_refuse, entry_id)):
-        raise NotRefundable(
-            _("The refund of a day ago never reached Stripe. No money has moved; ask for it again.")
-        )
-
-
-def _refuse(entry_id: int) -> bool:
-    mine = update(LedgerEntry).where(LedgerEntry.id == entry_id, LedgerEntry.state == "asked")
-    return changed_rows(mine.values(state="refused")) == 1
-
-
-def _unknown() -> gateway.StripeUnreachable:
-    return gateway.StripeUnreachable(
-        _(
-            "Stripe did not say whether the refund went through. Nothing is refunded twice: ask "
-            "for the same again in a minute."
-        )
-    )
+        entry = db.session.scalars(mine.where(LedgerEntry.stripe_id == found.id)).one()
+    return entry

@@ -1,8 +1,6 @@
-"""What the owner decides about an order: what becomes of odd money, and when it is shipped."""
+"""What the owner decides about money that does not fit its order."""
 
-from functools import partial
-
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from shop.db import write
 from shop.errors import ShopError
@@ -11,43 +9,40 @@ from shop.orders import ledger, queries, states, stock
 from shop.payments import refunds, settle
 
 
-class NotYours(ShopError):
-    """There is nothing to decide about the order."""
+class NothingToDecide(ShopError):
+    """The order needs no decision."""
 
     status = 409
     code = "nothing_to_decide"
+    message = _l("There is nothing to decide about this order. Nothing has changed.")
 
 
-def take_as_paid(number: int) -> None:
+def take_as_paid(number: int) -> str | None:
     """Take the money of an order that needs review for its payment; the goods are to be sent.
 
-    Raises OrderMissing and NotYours.
+    Returns the name of goods that are gone, None if they are all there. Raises OrderMissing and
+    NothingToDecide.
     """
     order_id = queries.find_by_number(number).id
-    write(partial(_take_as_paid, order_id))
+
+    def unit() -> str | None:
+        order = queries.lock(order_id)
+        if not states.transition(order, "paid", only_from=("needs_review",)):
+            raise NothingToDecide
+        missing = None if order.holds_stock else stock.reserve_stock(order)
+        states.log_event(order, "taken_as_paid", missing or "")
+        settle.finish(order, missing)
+        ledger.update_state(order)  # a part may have gone back already
+        return missing
+
+    return write(unit)
 
 
-def give_back(number: int) -> list[Money]:
+def give_back(number: int, key: str | None = None) -> list[Money]:
     """Refund all the money of an order that needs review and return what goes back.
 
-    Raises OrderMissing, NotYours, and what giving_back.refund() raises.
+    Raises OrderMissing, NothingToDecide, and what refunds.refund() raises.
     """
     if queries.find_by_number(number).state != "needs_review":
-        raise NotYours(_not_in_review())
-    return refunds.refund(number)
-
-
-def _take_as_paid(order_id: int) -> None:
-    order = queries.lock(order_id)
-    if not states.transition(order, "paid", only_from=("needs_review",)):
-        raise NotYours(_not_in_review())
-    if not order.holds_stock:
-        stock.reserve_stock(order)  # where they are gone the owner knows: it is why they were asked
-    states.log_event(order, "taken_as_paid")
-    settle.finish(order)
-    total = ledger.sums(ledger.entries(order_id))  # a part may have gone back already
-    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
-
-
-def _not_in_review() -> str:
-    return str(_("There is nothing to decide about this order. Nothing has changed."))
+        raise NothingToDecide
+    return refunds.refund(number, key=key or refunds.new_key())

@@ -3,7 +3,7 @@
 https://docs.stripe.com/checkout/fulfillment
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from flask import current_app
 from sqlalchemy import ColumnElement, or_, update
@@ -13,7 +13,7 @@ from shop.db import changed_rows, db, end_read, now, write
 from shop.orders import ledger, queries, states, stock
 from shop.orders.models import Order
 from shop.payments import attempts, gateway, models
-from shop.payments.gateway.objects import Charge, Event, Facts
+from shop.payments.gateway.objects import Event, Facts
 from shop.payments.models import Attempt
 
 RECHECK_AFTER = timedelta(seconds=10)
@@ -79,32 +79,25 @@ def look_at(attempt_id: int) -> None:
 
     Raises StripeUnreachable and StripeRefused.
     """
-    attempt = db.session.get_one(Attempt, attempt_id)
+    attempt = attempts.get(attempt_id)
     kind, stripe_id, key, begun = attempt.kind, attempt.stripe_id, attempt.key, attempt.created_at
     end_read()
     if stripe_id is not None:
         facts = ask(kind, stripe_id)
         write(lambda: apply(attempt_id, facts))
     elif kind == "charge":
-        found = _find_charge(key, begun)
+        # Looked for in Stripe's list: asking for it again could make it.
+        charges = gateway.list_charges(begun - CLOCK_MARGIN)
+        found = next((charge for charge in charges if charge.attempt == key), None)
         if found is not None:
             write(lambda: apply(attempt_id, found))
         elif begun < now() - IN_FLIGHT:
             write(lambda: attempts.close(attempt_id, "failed"))
 
 
-def _find_charge(key: str, begun: datetime) -> Charge | None:
-    """Return the charge that was made under an attempt's key, where Stripe has one."""
-    charges = gateway.list_charges(begun - CLOCK_MARGIN)
-    found = next((charge for charge in charges if charge.attempt == key), None)
-    if found is None and len(charges) >= gateway.MOST_LISTED:
-        raise gateway.StripeUnreachable  # it may be among those that were not listed
-    return found
-
-
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:
     """Write down what Stripe says, inside write(): all that follows from it, or nothing."""
-    order = queries.lock(db.session.get_one(Attempt, attempt_id).order_id)
+    order = queries.lock(attempts.get(attempt_id).order_id)
     attempt = db.session.get_one(Attempt, attempt_id, populate_existing=True)
     if event is not None and not models.take_event(event):
         return order
@@ -137,16 +130,27 @@ def ask(kind: str, stripe_id: str) -> Facts:
     return gateway.retrieve_session(stripe_id)
 
 
+def finish(order: Order, missing: str | None = None) -> None:
+    """Thank the customer and tell the owner, inside write(), once, by the call that made it paid.
+
+    `missing`: the name of goods that are gone; then the customer is not promised them.
+    """
+    order.paid_at = now()
+    states.log_event(order, "paid")
+    mail.customer_paid(order, goods_missing=missing is not None)
+    mail.staff_new_order(order, missing)
+
+
 def _end_other_session(order: Order) -> None:
-    """Make the session of another try unpayable once the order is paid; no harm if that fails."""
+    """Make the session of another attempt unpayable once the order is paid; it may fail."""
     other = attempts.open_of(order)
     if order.state == "awaiting_payment" or other is None or other.stripe_id is None:
         end_read()
         return
-    attempt_id, stripe_id, token = other.id, other.stripe_id, order.token
+    attempt_id, session_id, token = other.id, other.stripe_id, order.token
     end_read()
     try:
-        gateway.expire_session(stripe_id)
+        gateway.expire_session(session_id)
     except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
         current_app.logger.warning("order %s can still be paid again: %r", token, error)
         return
@@ -154,7 +158,7 @@ def _end_other_session(order: Order) -> None:
 
 
 def _give_up(order: Order, attempt: Attempt) -> None:
-    """No money will come through this attempt; what was withdrawn for another does not count."""
+    """Close an attempt through which no money will come, and its order unless it was withdrawn."""
     withdrawn = attempt.outcome == "withdrawn" and order.state == "pending"
     closed = attempts.close(attempt.id, "expired")
     if closed and attempt.kind == "checkout" and not withdrawn:
@@ -162,49 +166,39 @@ def _give_up(order: Order, attempt: Attempt) -> None:
 
 
 def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
-    is_new = ledger.record_payment(order, facts.money_id, facts.amount or 0, facts.currency or "")
+    """Write money down that Stripe has; of all calls that see it, one makes the order paid."""
+    is_new = ledger.record_payment(order, facts.money_id, facts.amount, facts.currency or "")
     attempts.mark_paid(attempt.id)
     order.email = order.email or facts.email
     wrong = _misfits(order, facts)
     if not wrong and states.transition(order, "paid", only_from=("pending", "awaiting_payment")):
         finish(order)
     elif not wrong and order.state == "cancelled":
-        _take_late_payment(order)
+        # Late money for an order that was given up: the goods are sent if they are still there.
+        if stock.reserve_stock(order) is not None:
+            if states.transition(order, "needs_review"):
+                _ask_owner(order, "late")
+        elif states.transition(order, "paid", only_from=("cancelled",)):
+            finish(order)
+        else:
+            stock.release_stock(order)
     elif wrong and states.transition(order, "needs_review", only_from=UNSETTLED):
         _ask_owner(order, ", ".join(wrong))
     elif is_new:
-        _note_second_payment(order, facts)
-
-
-def _take_late_payment(order: Order) -> None:
-    """Money for an order that was given up: the goods are sent if they are still there."""
-    if stock.reserve_stock(order) is not None:
-        if states.transition(order, "needs_review"):
-            _ask_owner(order, "late")
-    elif states.transition(order, "paid", only_from=("cancelled",)):
-        finish(order)
-    else:
-        stock.release_stock(order)
+        states.log_event(order, "paid_twice", facts.money_id)
+        mail.staff_paid_twice(order, facts.money_id)
+        ledger.update_state(order)
 
 
 def _ask_owner(order: Order, why: str) -> None:
-    """Stripe has money that does not fit: nobody but the owner decides what becomes of it."""
+    """Leave it to the owner what becomes of money that does not fit."""
     states.log_event(order, "needs_review", why)
     mail.staff_needs_review(order)
     mail.customer_received(order)
 
 
-def _note_second_payment(order: Order, facts: Facts) -> None:
-    entries = ledger.entries(order.id)
-    states.log_event(order, "paid_twice", facts.money_id)
-    earlier = sum(entry.kind == "payment" for entry in entries) - 1
-    mail.staff_paid_twice(order, earlier)
-    total = ledger.sums(entries)
-    states.follow_ledger(order, total.paid_amount, total.refunded_amount)
-
-
 def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
-    """The customer has a slip to pay at a counter; the goods stay reserved until Stripe decides."""
+    """Wait for money that is on its way; the goods stay reserved until Stripe decides."""
     if not states.transition(order, "awaiting_payment"):
         return
     states.log_event(order, "awaiting_payment")
@@ -213,14 +207,6 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
         attempt.url = facts.slip.url
         attempt.expires_at = facts.slip.expires_at or attempt.expires_at
     mail.customer_awaiting(order, attempt.url, attempt.expires_at)
-
-
-def finish(order: Order) -> None:
-    """What a paid order sets off, inside write(), for the one call that made it paid."""
-    order.paid_at = now()
-    states.log_event(order, "paid")
-    mail.customer_paid(order)
-    mail.staff_new_order(order)
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:

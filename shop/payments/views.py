@@ -52,12 +52,18 @@ def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
     _throttle(values)
-    if "order" in values:
-        started = checkout.pay_again(str(values["order"]), _buyer())
-    elif "product_id" in values:
-        started = checkout.buy(_chosen_product(values), _buyer())
-    else:
-        started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
+    try:
+        if "order" in values:
+            started = checkout.pay_again(str(values["order"]), _buyer())
+        elif "product_id" in values:
+            started = checkout.buy(_chosen_product(values), _buyer())
+        else:
+            started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
+    except checkout.BeingStarted as busy:
+        if wants_json():
+            return jsonify({"order": busy.order}), busy.status
+        names = {"order": busy.order, "message": busy.message}
+        return _no_store(render_template("payments/being_started.html", **names)), busy.status
     if wants_json():
         answer = {"order": started.order, "id": started.session_id, "url": started.url}
         return jsonify(answer), 201
@@ -275,7 +281,7 @@ def _page(form: AddressForm, refusal: TooFast | None = None, asked: bool = False
 
 # A host ends a request that takes long; what is left is done by the next call.
 MAILS_AT_ONCE = 5
-ATTEMPTS_AT_ONCE = 20
+TASK_SECONDS = 10
 
 
 @bp.post("/tasks")
@@ -290,5 +296,5 @@ def tasks() -> ResponseReturnValue:
         abort(403)
     settled = 0
     if current_app.config["SHOP_MODE"] != "off":
-        settled = reconcile(dry_run=False, most=ATTEMPTS_AT_ONCE).settled
+        settled = reconcile(dry_run=False, seconds=TASK_SECONDS).settled
     return jsonify({"mails": outbox.send_due(MAILS_AT_ONCE), "orders": settled})

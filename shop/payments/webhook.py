@@ -5,62 +5,69 @@ https://docs.stripe.com/webhooks
 
 from contextlib import suppress
 
-from shop.db import db, end_read, is_key
+from sqlalchemy import select
+
+from shop.db import db, end_read, is_key, write
 from shop.orders import ledger, queries
 from shop.payments import attempts, disputes, gateway, refunds, settle
 from shop.payments.gateway.objects import Event
-from shop.payments.models import Attempt, StripeEvent
+from shop.payments.models import Attempt, StripeEvent, take_event
+
+SESSIONS = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+)
+CHARGES = ("charge.succeeded",)
+REFUNDS = (
+    "charge.refunded",
+    "charge.refund.updated",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+)
+DISPUTES = (
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+)
+# What Stripe is to send; https://docs.stripe.com/api/events/types
+TYPES = (*SESSIONS, *CHARGES, *REFUNDS, *DISPUTES)
 
 
-def receive(event: Event) -> None:
-    """Act upon a verified event, once; one that is not about this shop's orders does nothing.
+def receive(event: Event) -> bool:
+    """Act upon a verified event, once; return whether it was new and about an order of this shop.
 
     Raises StripeUnreachable or DatabaseBusy, so that Stripe sends it once more.
     """
-    handle = next((found for name, found in HANDLERS.items() if event.type.startswith(name)), None)
-    if handle is None or not is_key(event.id) or db.session.get(StripeEvent, event.id) is not None:
-        return
-    handle(event)
-
-
-def _session(event: Event) -> None:
-    _settle(event, "checkout")
-
-
-def _charge(event: Event) -> None:
-    """Take note of a charge; one behind a session is the session's business."""
-    _settle(event, "charge")
-
-
-def _refund(event: Event) -> None:
-    payment_id = _payment_of(event)
-    if payment_id is not None:
-        refunds.sync(payment_id, event)
-
-
-def _dispute(event: Event) -> None:
-    payment_id = _payment_of(event)
-    if payment_id is not None:
-        disputes.sync(payment_id, event)
-
-
-HANDLERS = {
-    "checkout.session.": _session,
-    "charge.succeeded": _charge,
-    "charge.refund": _refund,
-    "refund.": _refund,
-    "charge.dispute.": _dispute,
-}
-
-
-def _settle(event: Event, kind: str) -> None:
-    attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
-    if attempt is not None:
-        settle.settle_attempt(attempt, event.object_id, event)
+    if event.type not in TYPES or not is_key(event.id):
+        return False
+    if db.session.get(StripeEvent, event.id) is not None:
+        return False
+    if event.type in SESSIONS or event.type in CHARGES:
+        kind = "checkout" if event.type in SESSIONS else "charge"
+        attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
+        if attempt is not None:
+            settle.settle_attempt(attempt, event.object_id, event)
+            return True
+    else:
+        payment_id = _payment_of(event)
+        if payment_id is not None:
+            sync = refunds.sync if event.type in REFUNDS else disputes.sync
+            sync(payment_id, event)
+            return True
+    # Somebody else's money, or a charge behind a session of ours: remembered, so that nobody asks
+    # Stripe about it again.
+    end_read()
+    write(lambda: take_event(event))
+    return False
 
 
 def _payment_of(event: Event) -> int | None:
-    """Return the ledger's payment that the event's money came from, None where it is not ours.
+    """Return the ledger's payment that the event's money came from, None for somebody else's.
 
     The event may be here before the payment itself is known: that is learned first.
     """
@@ -69,10 +76,10 @@ def _payment_of(event: Event) -> int | None:
         return None
     found = ledger.payment_of(ids)
     if found is None:
-        order = queries.find_by_uid(event.order or _ask_whose(event))
+        order = queries.find_by_reference(event.order or _ask_whose(event))
         if order is None:
             return None
-        _learn_payment(order.id)
+        learn_payments(order.id)
         found = ledger.payment_of(ids)
     if found is None:
         raise gateway.StripeUnreachable
@@ -80,21 +87,22 @@ def _payment_of(event: Event) -> int | None:
 
 
 def _ask_whose(event: Event) -> str:
-    """Return the uid of the order that the money was for, as Stripe has it."""
+    """Return the reference of the order that the money was for, as Stripe has it."""
     end_read()
     try:
         if event.payment_intent:
-            return gateway.find_order(event.payment_intent) or ""
+            return gateway.find_reference(event.payment_intent) or ""
         return gateway.retrieve_charge(event.charge).reference or ""
     except gateway.StripeRefused:
         return ""
 
 
-def _learn_payment(order_id: int) -> None:
-    """Ask for the tries to pay an order, whatever became of them here."""
-    tried = db.session.query(Attempt.id).filter_by(order_id=order_id).order_by(Attempt.id).all()
+def learn_payments(order_id: int) -> None:
+    """Ask Stripe about all attempts to pay an order, whatever became of them here."""
+    mine = select(Attempt.id).where(Attempt.order_id == order_id).order_by(Attempt.id)
+    attempt_ids = db.session.scalars(mine).all()
     end_read()
-    for (attempt_id,) in tried:
+    for attempt_id in attempt_ids:
         # What Stripe does not know of one of them is no reason not to ask about the others.
         with suppress(gateway.StripeRefused):
             settle.look_at(attempt_id)

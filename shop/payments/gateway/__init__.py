@@ -4,9 +4,8 @@ The SDK (https://github.com/stripe/stripe-python) is imported with the first cal
 never cause one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app
@@ -16,6 +15,7 @@ from shop.payments.gateway.client import stripe_client
 from shop.payments.gateway.errors import BadSignature as BadSignature
 from shop.payments.gateway.errors import CardDeclined as CardDeclined
 from shop.payments.gateway.errors import KeyInUse as KeyInUse
+from shop.payments.gateway.errors import OutcomeUnknown as OutcomeUnknown
 from shop.payments.gateway.errors import StripeRefused as StripeRefused
 from shop.payments.gateway.errors import StripeUnreachable as StripeUnreachable
 from shop.payments.gateway.objects import (
@@ -27,7 +27,7 @@ from shop.payments.gateway.objects import (
     read_charge,
     read_dispute,
     read_event,
-    read_order,
+    read_reference,
     read_refund,
     read_session,
 )
@@ -37,15 +37,16 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+# Stripe's code for what it does not have: deleted test data, or another account's.
+UNKNOWN = "resource_missing"
+# How Stripe's ids of charges begin; https://docs.stripe.com/api/charges
+CHARGES = ("ch_", "py_")
 PAGE_SIZE = 100
-MOST_LISTED = 2000
 # What reading an answer that is not as documented ends in.
 NONSENSE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 SIGNATURE_TOLERANCE_SECONDS = 300
-# More than a session of this shop lives, and two clocks differ by.
-SESSION_SECONDS = 3600
 
 
 def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
@@ -60,9 +61,11 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
         try:
             answer = client.v1.checkout.sessions.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
         except stripe.APIError as error:
-            if not _is_replayed(error):
+            # Stripe repeats a stored error for a day, https://docs.stripe.com/api/idempotent_requests
+            headers = {name.lower(): value for name, value in dict(error.headers or {}).items()}
+            if headers.get("idempotent-replayed") != "true":
                 raise
-            answer = _find_session(client, params, key)
+            raise StripeRefused("stored_error", "", is_about_request=True) from error
         session = read_session(answer)
         if session.url is None and session.status == "open":
             raise ValueError("an open session without its address")
@@ -71,25 +74,6 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
         return session
 
     return _ask(call)
-
-
-def _is_replayed(error: "stripe.StripeError") -> bool:
-    """Tell whether Stripe only repeats the error of the first time, as it does for a day.
-
-    https://docs.stripe.com/api/idempotent_requests
-    """
-    headers = {name.lower(): value for name, value in dict(error.headers or {}).items()}
-    return headers.get("idempotent-replayed") == "true"
-
-
-def _find_session(client: "stripe.StripeClient", params: Mapping[str, Any], key: str) -> Any:
-    """Return what was created before an error was answered; raises StripeRefused for nothing."""
-    since = int(params["expires_at"]) - SESSION_SECONDS
-    page = client.v1.checkout.sessions.list({"created": {"gte": since}, "limit": PAGE_SIZE})
-    for session in islice(page.auto_paging_iter(), MOST_LISTED):
-        if getattr(session.metadata, "attempt", None) == key:
-            return session
-    raise StripeRefused("nothing_created", "", is_about_request=True)
 
 
 def retrieve_session(session_id: str) -> CheckoutSession:
@@ -129,21 +113,22 @@ def retrieve_charge(charge_id: str) -> Charge:
     return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
 
-def made_since(moment: datetime) -> Any:
-    """Return how Stripe's lists are asked for what was made since then."""
-    return {"created": {"gte": int(moment.timestamp())}}
-
-
 def list_charges(since: datetime) -> list[Charge]:
     """Return the charges made since then, newest first; raises StripeRefused, StripeUnreachable."""
-    wanted = made_since(since) | {"limit": PAGE_SIZE}
-    return _list(lambda client: client.v1.charges.list(wanted), read_charge)
+    wanted = {"created": {"gte": int(since.timestamp())}, "limit": PAGE_SIZE}
+    return _list(lambda client: client.v1.charges.list(wanted), read_charge)  # type: ignore[arg-type]
 
 
-def list_sessions(since: datetime) -> list[CheckoutSession]:
-    """Return the completed sessions made since then; raises StripeRefused, StripeUnreachable."""
-    wanted = made_since(since) | {"limit": PAGE_SIZE, "status": "complete"}
-    return _list(lambda client: client.v1.checkout.sessions.list(wanted), read_session)
+def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list[Event]:
+    """Return the events of these types in this span of time, oldest first.
+
+    Stripe keeps them for 30 days. Raises StripeRefused and StripeUnreachable.
+    https://docs.stripe.com/api/events/list
+    """
+    span = {"gte": int(since.timestamp()), "lt": int(before.timestamp())}
+    wanted = {"created": span, "types": list(types), "limit": PAGE_SIZE}
+    newest_first = _list(lambda client: client.v1.events.list(wanted), read_event)  # type: ignore[arg-type]
+    return newest_first[::-1]
 
 
 def create_refund(params: Mapping[str, Any], key: str) -> Refund:
@@ -164,13 +149,13 @@ def create_refund(params: Mapping[str, Any], key: str) -> Refund:
     return _ask(call)
 
 
-def retrieve_refund(refund_id: str) -> Refund:
-    """Return the refund as Stripe has it now; raises StripeRefused and StripeUnreachable."""
-    return _ask(lambda client: _same(read_refund(client.v1.refunds.retrieve(refund_id)), refund_id))
+def naming(money_id: str) -> dict[str, str]:
+    """Return how Stripe is told which payment is meant."""
+    return {"charge" if money_id.startswith(CHARGES) else "payment_intent": money_id}
 
 
 def list_refunds(of: Mapping[str, Any]) -> list[Refund]:
-    """Return the refunds of a payment (`payment_intent` or `charge`), or `created` since when.
+    """Return the refunds of a payment (`payment_intent` or `charge`).
 
     Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/refunds/list
     """
@@ -185,16 +170,16 @@ def retrieve_dispute(dispute_id: str) -> Dispute:
 
 
 def list_disputes(of: Mapping[str, Any]) -> list[Dispute]:
-    """Return the disputes of a payment, or `created` since when, as list_refunds() does."""
+    """Return the disputes of a payment, as list_refunds() does."""
     return _list(lambda client: client.v1.disputes.list({**of, "limit": PAGE_SIZE}), read_dispute)  # type: ignore[arg-type]
 
 
-def find_order(payment_intent: str) -> str | None:
-    """Return the uid of the order that a payment intent was made for, None for somebody else's.
+def find_reference(payment_intent: str) -> str | None:
+    """Return the reference of the order that a payment intent was made for, if it is one's of ours.
 
     Raises StripeRefused and StripeUnreachable.
     """
-    return _ask(lambda client: read_order(client.v1.payment_intents.retrieve(payment_intent)))
+    return _ask(lambda client: read_reference(client.v1.payment_intents.retrieve(payment_intent)))
 
 
 def verify_event(body: bytes, signature: str | None) -> Event:
@@ -225,17 +210,17 @@ def verify_event(body: bytes, signature: str | None) -> Event:
         raise BadSignature("This is no message from Stripe.") from error
 
 
-def _list(
-    call: Callable[["stripe.StripeClient"], Any], read: Callable[[Any], T], most: int = MOST_LISTED
-) -> list[T]:
-    """Return the newest `most` things of a list, page by page."""
+def _list(call: Callable[["stripe.StripeClient"], Any], read: Callable[[Any], T]) -> list[T]:
+    """Return all things of a list, page by page; one that cannot be read stops no others."""
 
     def run(client: "stripe.StripeClient") -> list[T]:
-        page = call(client)
-        # Another server's list of one page need not say that there is no second.
-        several = getattr(page, "has_more", False)
-        things = page.auto_paging_iter() if several else page.data
-        return [read(thing) for thing in islice(things, most)]
+        found = []
+        for thing in call(client).auto_paging_iter():
+            try:
+                found.append(read(thing))
+            except NONSENSE as error:
+                current_app.logger.warning("Stripe listed what cannot be read: %r", error)
+        return found
 
     return _ask(run)
 
@@ -272,13 +257,7 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
         ) from error
     except (stripe.StripeError, *NONSENSE) as error:
         current_app.logger.warning("Stripe did not answer sensibly: %r", error)
-        raise _unreachable(error) from error
-
-
-def _unreachable(error: Exception) -> StripeUnreachable:
-    import stripe
-
-    if isinstance(error, stripe.APIError) and error.http_status == 409:
-        return KeyInUse()
-    nothing = (stripe.APIConnectionError, stripe.RateLimitError, TimeoutError)
-    return StripeUnreachable(is_silent=isinstance(error, nothing))
+        if isinstance(error, stripe.APIError) and error.http_status == 409:
+            raise KeyInUse from error
+        nothing = (stripe.APIConnectionError, stripe.RateLimitError, TimeoutError)
+        raise StripeUnreachable(is_silent=isinstance(error, nothing)) from error

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app, g, has_request_context
@@ -19,7 +18,7 @@ REQUEST_SECONDS = 13.0
 LEAST_SECONDS = 2.0
 
 
-def time_left() -> tuple[float, float]:
+def _time_left() -> tuple[float, float]:
     """Return the time-outs for connecting and answering, within what this request has left.
 
     Raises TimeoutError where that is not enough for an answer.
@@ -35,30 +34,6 @@ def time_left() -> tuple[float, float]:
     return connect, min(ANSWER_SECONDS, left - connect)
 
 
-def hurried_session() -> Any:
-    """Return a session of requests whose answers must be complete in time, not only begun.
-
-    Its own time-out is for each piece of an answer: one byte a second would never end.
-    """
-    import requests
-
-    class HurriedSession(requests.Session):
-        def request(self, *args: Any, **options: Any) -> Any:
-            until = time.monotonic() + ANSWER_SECONDS
-            response = super().request(*args, **options | {"stream": True})
-            content = bytearray()
-            while piece := response.raw.read1(decode_content=True):
-                content += piece
-                if time.monotonic() > until:
-                    response.close()
-                    raise requests.exceptions.ReadTimeout("the answer did not end")
-            return SimpleNamespace(
-                content=bytes(content), status_code=response.status_code, headers=response.headers
-            )
-
-    return HurriedSession()
-
-
 def stripe_client() -> "stripe.StripeClient":
     # A new client, and so a new connection, for each call: one kept from an hour ago is often dead,
     # and a visitor's request does not try twice.
@@ -71,7 +46,7 @@ def stripe_client() -> "stripe.StripeClient":
     if "stripe_wsgi" in current_app.extensions:
         http = _in_process_client(current_app.extensions["stripe_wsgi"])
         return stripe.StripeClient("sk_test_sandbox", http_client=http, max_network_retries=0)
-    http = stripe.RequestsClient(timeout=time_left(), session=hurried_session())
+    http = stripe.RequestsClient(timeout=_time_left())
     base = config["STRIPE_API_BASE"]
     return stripe.StripeClient(
         config["STRIPE_SECRET_KEY"] or "sk_test_none",

@@ -1,6 +1,6 @@
 """What comes of asking Stripe where it is not what was asked for. `gateway` raises these."""
 
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from shop.errors import ShopError
 
@@ -14,23 +14,29 @@ class StripeUnreachable(ShopError):
 
     status = 503
     code = "stripe_unreachable"
+    message = _l(
+        "We cannot reach the payment service just now. Nothing was charged; please try again in a "
+        "minute."
+    )
 
     def __init__(
         self, message: str = "", *, order: str | None = None, is_silent: bool = False
     ) -> None:
+        super().__init__(message or str(type(self).message), order=order)
         self.is_silent = is_silent
-        super().__init__(
-            message
-            or _(
-                "We cannot reach the payment service just now. Nothing was charged; please try "
-                "again in a minute."
-            ),
-            order=order,
-        )
+
+
+class OutcomeUnknown(StripeUnreachable):
+    """Nobody knows yet whether a payment went through."""
+
+    message = _l(
+        "Your payment is being confirmed. Nothing is charged twice: look at your order in a minute "
+        "before you try again."
+    )
 
 
 class KeyInUse(StripeUnreachable):
-    """Another call under the same key is just being carried out; it will have the answer.
+    """Another request asks Stripe the very same just now, and will have the answer.
 
     https://docs.stripe.com/api/idempotent_requests
     """

@@ -1,12 +1,21 @@
-"""What Stripe says, as plain frozen values. `answers` reads them."""
+"""What Stripe says, as plain frozen values; the `read_…` functions make them of the SDK's objects.
+
+Only the facts that a payment is compared by may fail to be read (ValueError). Everything else is
+decoration: it is cleaned here, once, and is None where nothing is left of it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+MOST_ID = 255
+MOST_EMAIL = 400
+MOST_ADDRESS = 5000
 # https://docs.stripe.com/api/disputes/object#dispute_object-status
 DISPUTE_CLOSED = ("won", "lost", "warning_closed", "prevented")
+# The states that end a refund, or nearly so; all others, and those to come, are on their way.
+REFUND_STATES = ("succeeded", "failed", "canceled")
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class CheckoutSession:
     status: str
     payment_status: str
     url: str | None
-    amount: int | None
+    amount: int
     currency: str | None
     reference: str | None
     attempt: str | None
@@ -46,27 +55,24 @@ class CheckoutSession:
     @property
     def is_awaited(self) -> bool:
         """Whether the customer has done their part and the money is still to come."""
-        return self.status == "complete" and self.payment_status == "unpaid" and not self._failed
+        return self.status == "complete" and self.payment_status == "unpaid" and not self.is_over
 
     @property
     def is_over(self) -> bool:
         """Whether no money will come through this session any more."""
-        return self.status == "expired" or (self.status == "complete" and self._failed)
+        failed = self.intent_status in ("requires_payment_method", "canceled")
+        unpaid = self.status == "complete" and self.payment_status == "unpaid"
+        return self.status == "expired" or (unpaid and failed)
 
     @property
     def money_id(self) -> str:
-        """Stripe's id of the money, under which the ledger knows it."""
+        """The id under which the ledger knows the money."""
         return self.payment_intent or self.id
-
-    @property
-    def _failed(self) -> bool:
-        failed = self.intent_status in ("requires_payment_method", "canceled")
-        return failed and self.payment_status == "unpaid"
 
 
 @dataclass(frozen=True)
 class Charge:
-    """A charge of a card token. `amount` is in minor units.
+    """A charge: of a card token, or behind a session. Amounts are in minor units.
 
     https://docs.stripe.com/api/charges/object
     """
@@ -74,12 +80,17 @@ class Charge:
     id: str
     is_paid: bool
     is_over: bool
-    amount: int | None
+    amount: int
     currency: str | None
     reference: str | None
     attempt: str | None
     livemode: bool
     email: str | None
+    payment_intent: str | None
+    refunded_amount: int
+    is_disputed: bool
+    shop: str | None
+    number: str | None
     is_awaited = False
     slip = None
     url = None
@@ -87,7 +98,7 @@ class Charge:
     @property
     def money_id(self) -> str:
         """Stripe's id of the money, under which the ledger knows it."""
-        return self.id
+        return self.payment_intent or self.id
 
 
 Facts = CheckoutSession | Charge
@@ -95,7 +106,7 @@ Facts = CheckoutSession | Charge
 
 @dataclass(frozen=True)
 class Refund:
-    """Money that goes back. `key` is that of the ledger where it was asked for here.
+    """Money (minor units) that goes back. `key` is that of the ledger if it was asked for here.
 
     https://docs.stripe.com/api/refunds/object
     """
@@ -105,12 +116,12 @@ class Refund:
     amount: int
     currency: str
     key: str | None
-    payment: tuple[str, ...]
+    money_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Dispute:
-    """A payment that the cardholder's bank takes back. `amount` is in minor units.
+    """A payment (minor units) that the cardholder's bank takes back.
 
     https://docs.stripe.com/api/disputes/object
     """
@@ -120,7 +131,7 @@ class Dispute:
     amount: int
     currency: str
     reason: str
-    payment: tuple[str, ...]
+    money_ids: tuple[str, ...]
 
     @property
     def is_closed(self) -> bool:
@@ -144,70 +155,70 @@ class Event:
     order: str = ""
     payment_intent: str = ""
     charge: str = ""
-
-
-MOST_ID = 255
-MOST_ADDRESS = 5000
-# What the ledger calls each of Stripe's: who has to claim the money still gets it.
-REFUND_STATES = {"requires_action": "pending"} | {
-    state: state for state in ("pending", "succeeded", "failed", "canceled")
-}
+    created_at: datetime | None = None
 
 
 def read_session(answer: Any) -> CheckoutSession:
     """Return the SDK's session as a plain value."""
     data = answer.to_dict(for_json=True)
-    url = _text_or_none(data, "url", MOST_ADDRESS)
-    if url is not None and not url.startswith(("https://", "http://")):
-        raise ValueError("the session's address is no web address")
     intent = _expanded(data.get("payment_intent"))
-    paid = data["payment_status"] == "paid"
+    action = _fields(_fields(intent.get("next_action")).get("konbini_display_details"))
+    slip_expires = action.get("expires_at")
+    slip = Slip(
+        _address(action.get("hosted_voucher_url")),
+        datetime.fromtimestamp(slip_expires, UTC) if type(slip_expires) is int else None,
+    )
+    paid = data.get("payment_status") == "paid"
     return CheckoutSession(
-        id=_text(data, "id"),
-        status=_text_or_none(data, "status") or ("complete" if paid else "open"),
-        payment_status=_text(data, "payment_status"),
-        url=url,
-        amount=_whole_or_none(data, "amount_total"),
-        currency=_text_or_none(data, "currency"),
-        reference=_label(data, "client_reference_id"),
-        attempt=_label(data.get("metadata") or {}, "attempt"),
-        livemode=data["livemode"] is True,
-        payment_intent=_text_or_none(intent, "id"),
-        intent_status=_text_or_none(intent, "status"),
-        email=_text_or_none(data.get("customer_details") or {}, "email"),
-        slip=_read_slip(intent.get("next_action")),
+        id=_id(data["id"]),
+        status=_clean(data.get("status")) or ("complete" if paid else "open"),
+        payment_status=_clean(data.get("payment_status")) or "unpaid",
+        url=_address(data.get("url")),
+        amount=_amount(data.get("amount_total") or 0),
+        currency=_exact(data.get("currency")),
+        reference=_exact(data.get("client_reference_id")),
+        attempt=_exact(_fields(data.get("metadata")).get("attempt")),
+        livemode=data.get("livemode") is True,
+        payment_intent=_exact(intent.get("id")),
+        intent_status=_clean(intent.get("status")),
+        email=_clean(_fields(data.get("customer_details")).get("email"), MOST_EMAIL),
+        slip=slip if action else None,
     )
 
 
 def read_charge(answer: Any) -> Charge:
     """Return the SDK's charge as a plain value."""
     data = answer.to_dict(for_json=True)
+    metadata = _fields(data.get("metadata"))
     return Charge(
-        id=_text(data, "id"),
-        is_paid=data["paid"] is True and data["status"] == "succeeded",
-        is_over=data["status"] == "failed",
-        amount=_whole_or_none(data, "amount"),
-        currency=_text_or_none(data, "currency"),
-        reference=_label(data.get("metadata") or {}, "order"),
-        attempt=_label(data.get("metadata") or {}, "attempt"),
-        livemode=data["livemode"] is True,
-        email=_text_or_none(data, "receipt_email"),
+        id=_id(data["id"]),
+        is_paid=data.get("paid") is True and data.get("status") == "succeeded",
+        is_over=data.get("status") == "failed",
+        amount=_amount(data.get("amount") or 0),
+        currency=_exact(data.get("currency")),
+        reference=_exact(metadata.get("order")),
+        attempt=_exact(metadata.get("attempt")),
+        livemode=data.get("livemode") is True,
+        email=_clean(data.get("receipt_email"), MOST_EMAIL),
+        payment_intent=_exact(_expanded(data.get("payment_intent")).get("id")),
+        refunded_amount=_amount(data.get("amount_refunded") or 0),
+        is_disputed=data.get("disputed") is True,
+        shop=_exact(metadata.get("shop")),
+        number=_clean(metadata.get("number")),
     )
 
 
 def read_refund(answer: Any) -> Refund:
-    """Return the SDK's refund as a plain value; one that waits for the customer is pending."""
+    """Return the SDK's refund as a plain value; one in no state that is known is pending."""
     data = answer.to_dict(for_json=True)
-    state = _text(data, "status")
-    if state not in REFUND_STATES:
-        raise ValueError(f"no such state of a refund: {state}")
+    state = data.get("status")
     return Refund(
-        id=_text(data, "id"),
-        state=REFUND_STATES[state],
-        amount=_whole(data, "amount"),
-        currency=_text(data, "currency"),
-        key=_label(data.get("metadata") or {}, "refund"),
-        payment=_payment(data),
+        id=_id(data["id"]),
+        state=state if state in REFUND_STATES else "pending",
+        amount=_amount(data["amount"]),
+        currency=_id(data.get("currency")),
+        key=_exact(_fields(data.get("metadata")).get("refund")),
+        money_ids=_money_ids(data),
     )
 
 
@@ -215,95 +226,84 @@ def read_dispute(answer: Any) -> Dispute:
     """Return the SDK's dispute as a plain value."""
     data = answer.to_dict(for_json=True)
     return Dispute(
-        id=_text(data, "id"),
-        state=_text(data, "status"),
-        amount=_whole(data, "amount"),
-        currency=_text(data, "currency"),
-        reason=_text_or_none(data, "reason") or "general",
-        payment=_payment(data),
+        id=_id(data["id"]),
+        state=_clean(data.get("status")) or "needs_response",
+        amount=_amount(data["amount"]),
+        currency=_id(data.get("currency")),
+        reason=_clean(data.get("reason")) or "general",
+        money_ids=_money_ids(data),
     )
 
 
-def read_order(answer: Any) -> str | None:
-    """Return the uid of the order that the SDK's payment intent or charge was made for."""
-    metadata = answer.to_dict(for_json=True).get("metadata") or {}
-    return _label(metadata, "order")
+def read_reference(answer: Any) -> str | None:
+    """Return the reference of the order that the SDK's payment intent was made for."""
+    return _exact(_fields(answer.to_dict(for_json=True).get("metadata")).get("order"))
 
 
 def read_event(answer: Any) -> Event:
     """Return the SDK's event as a plain value; of its object only the id must be readable."""
     data = answer.to_dict(for_json=True)
     subject = data["data"]["object"]
-    own_id = _text_or_none(subject, "id") or ""
-    metadata = subject.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
+    own_id = _exact(subject.get("id")) or ""
+    metadata = _fields(subject.get("metadata"))
     is_charge = subject.get("object") == "charge"
+    charge = own_id if is_charge else _exact(_expanded(subject.get("charge")).get("id"))
+    created = data.get("created")
     return Event(
-        id=_text(data, "id"),
-        type=_text(data, "type"),
+        id=_id(data["id"]),
+        type=_id(data["type"]),
         object_id=own_id,
-        reference=_hint(subject.get("client_reference_id")),
-        attempt=_hint(metadata.get("attempt")),
-        order=_hint(metadata.get("order")),
-        payment_intent=_hint(_expanded(subject.get("payment_intent"))["id"]),
-        charge=own_id if is_charge else _hint(_expanded(subject.get("charge"))["id"]),
+        reference=_exact(subject.get("client_reference_id")) or "",
+        attempt=_exact(metadata.get("attempt")) or "",
+        order=_exact(metadata.get("order")) or "",
+        payment_intent=_exact(_expanded(subject.get("payment_intent")).get("id")) or "",
+        charge=charge or "",
+        created_at=datetime.fromtimestamp(created, UTC) if type(created) is int else None,
     )
 
 
-def _payment(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the ids of the money that an object is about, as the ledger may know it."""
-    named = (_expanded(data.get(name)).get("id") for name in ("payment_intent", "charge"))
-    return tuple(found for found in named if found and isinstance(found, str))
+def _fields(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _expanded(value: Any) -> dict[str, Any]:
+def _expanded(value: Any) -> Mapping[str, Any]:
     """Return an object that Stripe sends whole or as its id."""
-    return value if isinstance(value, dict) and "id" in value else {"id": value}
+    return value if isinstance(value, dict) else {"id": value}
 
 
-def _hint(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+def _money_ids(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the ids under which the ledger may know the payment of a refund or a dispute."""
+    found = [_exact(_expanded(data.get(name)).get("id")) for name in ("payment_intent", "charge")]
+    return tuple(one for one in found if one)
 
 
-def _read_slip(action: Any) -> Slip | None:
-    """Return the konbini slip; https://docs.stripe.com/payments/konbini/accept-a-payment."""
-    details = (action or {}).get("konbini_display_details")
-    if not details:
+def _exact(value: Any) -> str | None:
+    """Return what is compared letter by letter, None for what can be no id or label of ours."""
+    fits = isinstance(value, str) and 0 < len(value) <= MOST_ID and value.isprintable()
+    return value if fits else None
+
+
+def _id(value: Any) -> str:
+    found = _exact(value)
+    if found is None:
+        raise ValueError(f"no id: {value!r}")
+    return found
+
+
+def _clean(value: Any, most: int = MOST_ID) -> str | None:
+    """Return a text without what nobody sees: wallets send spaces, and people zero-width ones."""
+    if not isinstance(value, str):
         return None
-    expires = _whole_or_none(details, "expires_at")
-    url = _text_or_none(details, "hosted_voucher_url", MOST_ADDRESS)
-    safe = url is not None and url.startswith(("https://", "http://"))
-    return Slip(url if safe else None, datetime.fromtimestamp(expires, UTC) if expires else None)
+    return "".join(char for char in value if char.isprintable()).strip()[:most] or None
 
 
-def _text(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str:
-    value = data[name]
-    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
-        raise ValueError(f"{name} is no text")
-    return value
+def _address(value: Any) -> str | None:
+    """Return a web address, None for anything that a browser must not be sent to."""
+    found = _clean(value, MOST_ADDRESS)
+    return found if found and found.startswith(("https://", "http://")) else None
 
 
-def _text_or_none(data: Mapping[str, Any], name: str, most: int = MOST_ID) -> str | None:
-    return None if data.get(name) is None else _text(data, name, most)
-
-
-def _label(data: Mapping[str, Any], name: str) -> str | None:
-    """Return what money is labelled with, None for what another program wrote that is not ours."""
-    try:
-        return _text_or_none(data, name)
-    except ValueError:
-        return None
-
-
-def _whole(data: Mapping[str, Any], name: str) -> int:
-    value = _whole_or_none(data, name)
-    if value is None:
-        raise ValueError(f"{name} is missing")
-    return value
-
-
-def _whole_or_none(data: Mapping[str, Any], name: str) -> int | None:
-    value = data.get(name)
-    if value is not None and (type(value) is not int or abs(value) >= 2**63):
-        raise ValueError(f"{name} is no whole number")
+def _amount(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 2**63:
+        raise ValueError(f"no amount: {value!r}")
     return value
