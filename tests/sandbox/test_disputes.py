@@ -1,26 +1,13 @@
 """Disputes and inquiries: how they come, are answered and end."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import stripe
 
-from tests.sandbox_helpers import Bench, charged
+from tests.sandbox.helpers import Bench, charged
 
 FRAUD, NOT_RECEIVED, INQUIRY = "4000000000000259", "4000000000002685", "4000000000001976"
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-@pytest.fixture
-def sdk(bench: Bench) -> Iterator[stripe.StripeClient]:
-    with bench.serve() as served:
-        yield served
 
 
 def disputed(bench: Bench, number: str = FRAUD) -> Any:

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.sandbox_helpers import TERMS, Bench, client
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-@pytest.fixture
-def sdk(bench: Bench) -> Iterator[stripe.StripeClient]:
-    with bench.serve() as served:
-        yield served
+from tests.sandbox.helpers import TERMS, Bench, client
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -211,7 +200,7 @@ def test_the_sdk_raises_its_own_errors(sdk: stripe.StripeClient) -> None:
     assert (unknown.value.http_status, unknown.value.code) == (404, "resource_missing")
     with pytest.raises(stripe.CardError) as declined:
         sdk.v1.charges.create(
-            {"amount": 500, "currency": "jpy", "source": "tok_visa_chargeDeclinedInsufficientFunds"}
+            {"amount": 500, "currency": "jpy", "source": "tok_chargeDeclinedInsufficientFunds"}
         )
     assert declined.value.error
     assert declined.value.error.decline_code == "insufficient_funds"

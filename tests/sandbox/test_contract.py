@@ -13,9 +13,9 @@ import stripe
 from pydantic import AfterValidator, TypeAdapter
 from stripe._stripe_object import StripeObject, UntypedStripeObject
 
-from tests.sandbox_helpers import TERMS, Bench
+from tests.sandbox.helpers import TERMS, Bench
 
-KEY_SETS = json.loads((Path(__file__).parent / "data" / "stripe_key_sets.json").read_text())
+KEY_SETS = json.loads(Path(__file__).with_name("stripe_key_sets.json").read_text())
 CLASSES: dict[str, type[StripeObject]] = {
     "card": stripe.Card,
     "charge": stripe.Charge,
@@ -112,11 +112,6 @@ def check(doc: dict[str, Any]) -> None:
     assert list(lacking(KEY_SETS.get(doc["object"], {}), doc)) == []
     if doc["object"] == "event":
         check(doc["data"]["object"])
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def test_the_checker_itself_sees_faults(bench: Bench) -> None:

@@ -2,21 +2,15 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from tests.sandbox_helpers import TERMS, Bench, flat
+from tests.sandbox.helpers import TERMS, Bench, flat
 
 JAPANESE = {"Accept-Language": "ja,en;q=0.5"}
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def test_the_checkout_shows_the_order(bench: Bench) -> None:

@@ -5,14 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox_helpers import Bench, charged
+from tests.sandbox.helpers import Bench, charged
 
 JSON = {"Accept": "application/json"}
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
 
 
 def test_the_owner_refunds(bench: Bench) -> None:

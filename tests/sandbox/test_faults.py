@@ -16,7 +16,7 @@ from shop.sandbox import create_sandbox
 from shop.sandbox.events import http_deliver
 from shop.sandbox.mount import Mount
 from tests.conftest import Served
-from tests.sandbox_helpers import SECRET
+from tests.sandbox.helpers import SECRET
 
 KEY = {"Authorization": "Bearer sk_test_faults"}
 NOBODY = (0, None)
