@@ -13,11 +13,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from . import api, control, dashboard, pages
-from .box import Sandbox
-from .events import Courier, Deliver, http_deliver
+from .dispatcher import Deliver, Dispatcher, http_deliver
+from .faults import Faults
+from .state import State
 from .store import Store
 from .texts import language, words
-from .wire import Wire
 
 BODY_LIMIT = 1024 * 1024
 HEADERS = {
@@ -46,8 +46,8 @@ def create_sandbox(
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     store = Store(database, delivers=deliver is not None)
-    courier = Courier(store, webhook_secret, deliver)
-    app.extensions["sandbox"] = Sandbox(store, courier, control_allowed, secret_keys)
+    dispatcher = Dispatcher(store, webhook_secret, deliver)
+    app.extensions["sandbox"] = State(store, dispatcher, control_allowed, secret_keys)
     app.register_blueprint(api.bp)
     app.register_blueprint(pages.bp)
     app.register_blueprint(control.bp)
@@ -55,7 +55,7 @@ def create_sandbox(
     app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
     app.register_error_handler(HTTPException, _explain)
     app.after_request(_protect)
-    app.wsgi_app = Wire(app.wsgi_app, store)  # type: ignore[method-assign]
+    app.wsgi_app = Faults(app.wsgi_app, store)  # type: ignore[method-assign]
     return app
 
 

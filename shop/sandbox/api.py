@@ -9,12 +9,12 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from . import charges, clock, contract, disputes, sessions
-from .box import Sandbox, deliver_afterwards, sandbox
 from .errors import ApiError, AuthenticationError, ParameterError, ServerError
 from .idempotency import Answer, fingerprint, once
 from .lists import Operation, expand, lister, retriever
 from .objects import public
 from .params import nested
+from .state import State, current_state, deliver_afterwards
 from .store import Document, Transaction, new_id
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
@@ -42,11 +42,11 @@ RESOURCES = [
 
 def _view(endpoint: str, operation: Operation) -> Callable[..., Response]:
     def view(one: str | None = None) -> Response:
-        box = sandbox()
+        state = current_state()
         mark_request()
-        check_key(box, publishable=endpoint == "tokens.create")
-        if not box.courier.busy:
-            clock.tick(box.store)
+        check_key(state, publishable=endpoint == "tokens.create")
+        if not state.dispatcher.busy:
+            clock.tick(state.store)
         raw = nested(_pairs())
         params = contract.check(endpoint, raw)
         paths = params.pop("expand", [])
@@ -56,8 +56,8 @@ def _view(endpoint: str, operation: Operation) -> Callable[..., Response]:
 
         if request.method == "POST":
             mark = fingerprint(request.method, request.path, raw)
-            return _answer(once(box.store, request.environ["sandbox.request"], mark, run))
-        with box.store.read() as tx:
+            return _answer(once(state.store, request.environ["sandbox.request"], mark, run))
+        with state.store.read() as tx:
             return _answer(Answer(200, run(tx)))
 
     return view
@@ -92,7 +92,7 @@ def mark_request() -> None:
     request.environ["sandbox.request"] = {"id": new_id("req", 14), "idempotency_key": key or None}
 
 
-def check_key(box: Sandbox, *, publishable: bool) -> None:
+def check_key(state: State, *, publishable: bool) -> None:
     """Raise AuthenticationError unless the request carries a key that the sandbox takes.
 
     A mounted sandbox's own shop needs none: no request from outside can pass for one of its calls.
@@ -108,8 +108,8 @@ def check_key(box: Sandbox, *, publishable: bool) -> None:
         raise AuthenticationError(401, text)
     prefixes = ("sk_test_", "rk_test_", *(("pk_test_",) if publishable else ()))
     known = len(key) > 8 and key.startswith(prefixes)
-    if known and box.secret_keys is not None and not key.startswith("pk_test_"):
-        known = any(hmac.compare_digest(key.encode(), own.encode()) for own in box.secret_keys)
+    if known and state.secret_keys is not None and not key.startswith("pk_test_"):
+        known = any(hmac.compare_digest(key.encode(), own.encode()) for own in state.secret_keys)
     if not known:
         raise AuthenticationError(401, f"Invalid API Key provided: {key[:8]}****")
 

@@ -10,7 +10,7 @@ from .errors import ApiError, CardError, ParameterError, missing
 from .events import emit
 from .payments import LATER, charge_card, message
 from .store import Document, Transaction
-from .terms import check_amount, metadata
+from .validation import check_amount, metadata
 
 KONBINI_REFUND_SECONDS = 45 * 86400
 DETAILS = ("description", "receipt_email", "statement_descriptor", "statement_descriptor_suffix")

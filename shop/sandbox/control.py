@@ -8,10 +8,10 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from werkzeug.exceptions import Conflict, Forbidden, NotFound, UnprocessableEntity
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import charges, clock, disputes, events, wire
+from . import charges, clock, disputes, events, faults
 from .api import render
-from .box import Sandbox, deliver_afterwards, sandbox
 from .money import written
+from .state import State, current_state, deliver_afterwards
 from .texts import words
 
 bp = Blueprint("control", __name__)
@@ -32,12 +32,12 @@ SHOWN = 20
 @bp.before_request
 def guard() -> None:
     """Turn away who may not touch the switches, and forms that other sites send."""
-    allowed = sandbox().control_allowed
+    allowed = current_state().control_allowed
     if allowed and not allowed(request.environ):
         raise Forbidden("Only the shop's owner may see and move the sandbox's switches.")
     if request.method == "POST" and not _is_own_form():
         raise Forbidden("Another site sent this form.")
-    clock.tick(sandbox().store)
+    clock.tick(current_state().store)
 
 
 def _is_own_form() -> bool:
@@ -51,20 +51,20 @@ def _is_own_form() -> bool:
 @bp.get("/")
 def page() -> str:
     """Show the sandbox: clock, switches, and what it knows, newest first."""
-    box = sandbox()
-    state = _state(box, SHOWN)
-    with box.store.read() as tx:
-        paid = state["charges"]
+    state = current_state()
+    snapshot = _snapshot(state, SHOWN)
+    with state.store.read() as tx:
+        paid = snapshot["charges"]
         refundable = {one["id"] for one in paid if charges.why_no_refund(tx, one) is None}
         disputable = {one["id"] for one in paid if disputes.why_not(tx, one) is None}
     return render_template(
         "control.html",
-        state=state,
+        snapshot=snapshot,
         refundable=refundable,
         disputable=disputable,
         closed=disputes.CLOSED,
         modes=events.MODES,
-        api_modes=wire.MODES,
+        api_modes=faults.MODES,
         text=words("en"),
         money=written,
         time=lambda moment: f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}",
@@ -72,18 +72,18 @@ def page() -> str:
 
 
 @bp.get("/control/state")
-def state() -> Response:
+def read_state() -> Response:
     """Return everything the sandbox knows, newest first."""
-    return jsonify(_state(sandbox(), MOST))
+    return jsonify(_snapshot(current_state(), MOST))
 
 
 @bp.post("/control/clock")
 def move_clock() -> BaseResponse:
     """Move the clock forward by `advance` seconds; do and deliver what falls due."""
-    box = sandbox()
-    clock.advance(box.store, number("advance", clock.FARTHEST))
-    box.deliver_due()
-    with box.store.read() as tx:
+    state = current_state()
+    clock.advance(state.store, number("advance", clock.FARTHEST))
+    state.deliver_due()
+    with state.store.read() as tx:
         return done({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
 
 
@@ -92,7 +92,7 @@ def switch_webhooks() -> BaseResponse:
     """Choose what becomes of events raised from now on; `seconds` is the wait of `delay`."""
     mode = choice("mode", events.MODES)
     settings = {"webhooks_mode": mode, "webhooks_delay": number("seconds", clock.FARTHEST, 60)}
-    with sandbox().store.write() as tx:
+    with current_state().store.write() as tx:
         tx.set(settings)
     return done({"mode": mode})
 
@@ -100,13 +100,13 @@ def switch_webhooks() -> BaseResponse:
 @bp.post("/control/api")
 def switch_api() -> BaseResponse:
     """Choose the API's weather: `seconds` is how slow, `times` after how many calls it clears."""
-    mode = choice("mode", wire.MODES)
+    mode = choice("mode", faults.MODES)
     settings = {
         "api_mode": mode,
-        "api_seconds": number("seconds", wire.LONGEST_SECONDS, 30),
+        "api_seconds": number("seconds", faults.LONGEST_SECONDS, 30),
         "api_times": number("times", MOST, 0),
     }
-    with sandbox().store.write() as tx:
+    with current_state().store.write() as tx:
         tx.set(settings)
     return done({"mode": mode})
 
@@ -114,22 +114,22 @@ def switch_api() -> BaseResponse:
 @bp.post("/control/events/<event_id>/resend")
 def resend(event_id: str) -> BaseResponse:
     """Deliver the event once more, at once, whatever the switch says."""
-    box = sandbox()
-    with box.store.write() as tx:
+    state = current_state()
+    with state.store.write() as tx:
         event = tx.get(event_id, "event")
         if event is None:
             raise NotFound("There is no such event.")
         if not tx.delivers:
             raise Conflict("Nobody receives events: set SANDBOX_WEBHOOK_URL and start again.")
         added = events.add_delivery(tx, event, "pending", tx.now)
-    box.courier.deliver_due([event_id])
-    with box.store.read() as tx:
+    state.dispatcher.deliver_due([event_id])
+    with state.store.read() as tx:
         rows = events.delivery_rows(tx, MOST)
     return done(next((row for row in rows if row["id"] == added), {}))
 
 
-def _state(box: Sandbox, limit: int) -> dict[str, Any]:
-    with box.store.read() as tx:
+def _snapshot(state: State, limit: int) -> dict[str, Any]:
+    with state.store.read() as tx:
         found: dict[str, Any] = {
             name: [render(doc, request.url_root) for doc in tx.find(kind, limit=limit)]
             for name, kind in KINDS.items()

@@ -9,9 +9,9 @@ from werkzeug.wrappers import Response
 
 from . import charges, control, disputes
 from .api import render
-from .box import sandbox
 from .errors import ApiError
 from .money import LARGEST
+from .state import current_state
 from .store import Document, Transaction
 
 bp = Blueprint("dashboard", __name__, url_prefix="/control")
@@ -71,8 +71,8 @@ def _do(kind: str, object_id: str, act: Callable[[Transaction, Document], Docume
 
     Raises 404 where there is no such object, 409 or 422 where Stripe would refuse.
     """
-    box = sandbox()
-    with box.store.write() as tx:
+    state = current_state()
+    with state.store.write() as tx:
         doc = tx.get(object_id, kind)
         if doc is None:
             raise NotFound(f"There is no such {kind}.")
@@ -80,7 +80,7 @@ def _do(kind: str, object_id: str, act: Callable[[Transaction, Document], Docume
             made = act(tx, doc)
         except ApiError as refusal:
             raise _refused(refusal) from refusal
-    box.deliver_due()
+    state.deliver_due()
     return control.done(render(made, request.url_root))
 
 

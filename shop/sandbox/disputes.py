@@ -11,7 +11,7 @@ from .errors import ApiError, ParameterError, missing
 from .events import emit
 from .lists import retriever
 from .store import Document, Transaction
-from .terms import metadata
+from .validation import metadata
 
 CLOSED = ("won", "lost", "warning_closed")
 # What these texts decide, submitted as evidence; any other waits for the switches.

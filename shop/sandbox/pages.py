@@ -11,12 +11,12 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response as BaseResponse
 
 from . import cards, clock, payments
-from .box import sandbox
 from .cards import Behaviour, Card
 from .money import written
+from .state import current_state
 from .store import Document, Transaction
-from .terms import is_email
 from .texts import language, words
+from .validation import is_email
 
 bp = Blueprint("pages", __name__, url_prefix="/checkout")
 JAPAN = timezone(timedelta(hours=9))
@@ -38,13 +38,13 @@ class Form:
 @bp.before_request
 def wind() -> None:
     """Expire what is due before anybody looks at it."""
-    clock.tick(sandbox().store)
+    clock.tick(current_state().store)
 
 
 @bp.get("/<session_id>")
 def show(session_id: str) -> BaseResponse:
     """Show the form, or lead on where there is nothing left to pay."""
-    with sandbox().store.read() as tx:
+    with current_state().store.read() as tx:
         session = _session(tx, session_id)
     return _elsewhere(session) or _checkout(session, Form(session["customer_email"] or ""), 200)
 
@@ -52,8 +52,8 @@ def show(session_id: str) -> BaseResponse:
 @bp.post("/<session_id>")
 def pay(session_id: str) -> BaseResponse:
     """Take the form: 303 onward, 402 declined, 422 where a field needs mending."""
-    box = sandbox()
-    with box.store.write() as tx:
+    state = current_state()
+    with state.store.write() as tx:
         session = _session(tx, session_id)
         elsewhere = _elsewhere(session)
         if elsewhere:
@@ -62,7 +62,7 @@ def pay(session_id: str) -> BaseResponse:
         why = None if form.errors else _confirm(tx, session, form)
     if form.errors:
         return _checkout(session, form, 422)
-    box.courier.deliver_due(tx.raised)
+    state.dispatcher.deliver_due(tx.raised)
     return _onward(session, form, why)
 
 
@@ -87,7 +87,7 @@ def _onward(session: Document, form: Form, why: Behaviour | None) -> BaseRespons
 @bp.get("/<session_id>/challenge")
 def challenge(session_id: str) -> BaseResponse:
     """Show the bank's question."""
-    with sandbox().store.read() as tx:
+    with current_state().store.read() as tx:
         session = _session(tx, session_id)
     elsewhere = _elsewhere(session)
     if elsewhere:
@@ -100,9 +100,9 @@ def challenge(session_id: str) -> BaseResponse:
 @bp.post("/<session_id>/challenge")
 def answer(session_id: str) -> BaseResponse:
     """Take the answer to the bank's question: `result` is `complete` or `fail`."""
-    box = sandbox()
+    state = current_state()
     result = request.form.get("result")
-    with box.store.write() as tx:
+    with state.store.write() as tx:
         session = _session(tx, session_id)
         elsewhere = _elsewhere(session)
         if elsewhere:
@@ -112,14 +112,14 @@ def answer(session_id: str) -> BaseResponse:
         if result not in ("complete", "fail"):
             return _page("challenge.html", session, status=422)
         why = payments.answer_bank(tx, session, agreed=result == "complete")
-    box.courier.deliver_due(tx.raised)
+    state.dispatcher.deliver_due(tx.raised)
     return _onward(session, Form(session["_"]["email"]), why)
 
 
 @bp.get("/<session_id>/voucher")
 def voucher(session_id: str) -> BaseResponse:
     """Show the slip to pay at a convenience store."""
-    with sandbox().store.read() as tx:
+    with current_state().store.read() as tx:
         session = _session(tx, session_id)
     if not session["_"].get("slip"):
         return redirect(url_for("pages.show", session_id=session_id), 303)

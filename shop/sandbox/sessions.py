@@ -7,7 +7,7 @@ from .errors import ApiError, ParameterError, missing
 from .events import emit
 from .lists import page_size, retriever
 from .store import Document, Transaction, new_id
-from .terms import at_least, check_amount, check_line, check_terms, metadata
+from .validation import at_least, check_amount, check_line, check_session, metadata
 
 SHORTEST, LONGEST = 30 * 60, 24 * 3600
 KONBINI_FROM, KONBINI_TO = 120, 300_000
@@ -26,7 +26,7 @@ retrieve = retriever("checkout.session", "session")
 
 def create(tx: Transaction, params: dict[str, Any]) -> Document:
     """Open a session and return it. Amounts are in minor units."""
-    check_terms(params)
+    check_session(params)
     lines = []
     for n, line in enumerate(params["line_items"]):
         check_line(line, f"line_items[{n}]")

@@ -15,7 +15,7 @@ import pytest
 import stripe
 
 from shop.sandbox import create_app, create_sandbox
-from shop.sandbox.events import http_deliver
+from shop.sandbox.dispatcher import http_deliver
 from tests.sandbox.helpers import SECRET, TERMS, Bench, client
 
 

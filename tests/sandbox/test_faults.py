@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from shop.sandbox import create_sandbox
-from shop.sandbox.events import http_deliver
+from shop.sandbox.dispatcher import http_deliver
 from shop.sandbox.mount import Mount
 from tests.conftest import Served
 from tests.sandbox.helpers import SECRET

@@ -7,16 +7,16 @@ from typing import Any
 from flask import Response, current_app, request
 
 from . import clock
-from .events import Courier
+from .dispatcher import Dispatcher
 from .store import Store
 
 
 @dataclass(frozen=True)
-class Sandbox:
-    """A sandbox's parts: its memory, its courier, and whom it lets do what."""
+class State:
+    """A sandbox's parts: its memory, its dispatcher, and whom it lets do what."""
 
     store: Store
-    courier: Courier
+    dispatcher: Dispatcher
     control_allowed: Callable[[Mapping[str, Any]], bool] | None
     secret_keys: Collection[str] | None
 
@@ -25,20 +25,20 @@ class Sandbox:
 
         Call it when no database transaction is open and the visitor has the answer.
         """
-        if self.courier.busy:
+        if self.dispatcher.busy:
             return 0
         clock.tick(self.store)
-        return self.courier.deliver_due()
+        return self.dispatcher.deliver_due()
 
 
-def sandbox() -> Sandbox:
+def current_state() -> State:
     """Return the current app's sandbox."""
-    box: Sandbox = current_app.extensions["sandbox"]
-    return box
+    state: State = current_app.extensions["sandbox"]
+    return state
 
 
 def deliver_afterwards(response: Response) -> Response:
     """Do and deliver what is due once the answer is out, unless the caller does."""
     if not request.environ.get("shop.in_process"):
-        response.call_on_close(sandbox().deliver_due)
+        response.call_on_close(current_state().deliver_due)
     return response

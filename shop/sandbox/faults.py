@@ -24,7 +24,7 @@ LONGEST_SECONDS = 120
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Wire:
+class Faults:
     """WSGI middleware that lets API requests through, or does to them what the switch says."""
 
     def __init__(self, app: Application, store: Store) -> None:

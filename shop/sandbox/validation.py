@@ -26,7 +26,7 @@ def metadata(given: Any, param: str) -> dict[str, str]:
     return pairs
 
 
-def check_terms(params: dict[str, Any]) -> None:
+def check_session(params: dict[str, Any]) -> None:
     """Refuse what Stripe would, and what the sandbox would otherwise silently ignore."""
     for name in ("mode", "success_url", "line_items"):
         if not params.get(name):
