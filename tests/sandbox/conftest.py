@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import stripe
 
-from tests.sandbox.helpers import Bench
+from tests.sandbox.helpers import SandboxClient
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def sandbox(tmp_path: Path) -> SandboxClient:
+    return SandboxClient(tmp_path)
 
 
 @pytest.fixture
-def sdk(bench: Bench) -> Iterator[stripe.StripeClient]:
-    with bench.serve() as served:
+def sdk(sandbox: SandboxClient) -> Iterator[stripe.StripeClient]:
+    with sandbox.serve() as served:
         yield served

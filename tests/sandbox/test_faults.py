@@ -19,7 +19,7 @@ from tests.conftest import Served
 from tests.sandbox.helpers import SECRET
 
 KEY = {"Authorization": "Bearer sk_test_faults"}
-NOBODY = (0, None)
+NO_ANSWER = (0, None)
 WINS = ["updated", "closed", "funds_reinstated"]
 
 
@@ -33,8 +33,8 @@ class World:
         self.visitor = Client(self)
         self.switches: Client
         self.prefix = ""
-        self._answer: tuple[int, Any] = NOBODY
-        self._errand: tuple[str, dict[str, Any]] = ("", {})
+        self._answer: tuple[int, Any] = NO_ANSWER
+        self._next_call: tuple[str, dict[str, Any]] = ("", {})
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -47,12 +47,12 @@ class World:
             # A shop asks back in the midst of a delivery.
             self.ask("GET", f"/v1/events/{event['id']}", {})
             return Response(status=self.status)(environ, start_response)
-        self._answer = self.ask("POST", *self._errand)
+        self._answer = self.ask("POST", *self._next_call)
         return Response("done")(environ, start_response)
 
     def call(self, path: str, **params: Any) -> tuple[int, Any]:
         """Have the shop call the API during a visit; return status and body (0 for no answer)."""
-        self._errand = (f"/v1{path}", params)
+        self._next_call = (f"/v1{path}", params)
         self.visitor.post("/visit", buffered=True).close()
         return self._answer
 
@@ -121,7 +121,7 @@ def mounted(tmp_path: Path) -> World:
         try:
             body, status, _ = mount.ask(method, f"http://stripe{path}", {}, params)
         except OSError:
-            return NOBODY
+            return NO_ANSWER
         return status, _parsed(body)
 
     world.ask, world.prefix = ask, "/sandbox"
@@ -150,7 +150,7 @@ def alone(tmp_path: Path, world: World, sandbox: Served, shop: Served) -> World:
                 method, f"{sandbox.base}{path}", data=params, headers=KEY, timeout=10
             )
         except requests.RequestException:
-            return NOBODY
+            return NO_ANSWER
         return answer.status_code, _parsed(answer.content)
 
     world.ask = ask
