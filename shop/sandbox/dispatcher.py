@@ -1,4 +1,4 @@
-"""Events on their way to the receiver: signed at every try, never while a transaction is open."""
+"""The dispatcher delivers events to the shop's webhook: signed, retried, one at a time."""
 
 import hashlib
 import hmac
@@ -14,11 +14,11 @@ from .store import Document, Store, Transaction
 
 log = logging.getLogger(__name__)
 Deliver = Callable[[bytes, str], int]
-# Waits between the tries, in seconds of the sandbox's clock; after the last one it gives up.
+# Seconds on the sandbox's clock between the attempts; after the last one the delivery has failed.
 BACK_OFF = (10, 60, 600, 3600, 10800)
-# A process that dies while delivering loses its claim after this many real seconds.
+# A process that dies during a delivery frees it after this many real seconds.
 CLAIM_SECONDS = 60
-# No visitor waits for more than this many deliveries.
+# No visitor waits for more deliveries than this.
 MOST_AT_ONCE = 100
 TIMEOUT_SECONDS = 10
 
@@ -31,37 +31,38 @@ def signature(payload: bytes, secret: str, timestamp: int) -> str:
 
 
 class Dispatcher:
-    """Takes queued events to the receiver, never while a transaction is open."""
+    """Delivers queued events; holds no transaction while it waits for the receiver."""
 
     def __init__(self, store: Store, secret: str, deliver: Deliver | None) -> None:
         self._store = store
         self._secret = secret
         self._deliver = deliver
-        self._here = threading.local()
+        self._local = threading.local()
 
     @property
-    def busy(self) -> bool:
-        """Whether this very thread is delivering, so that the receiver's answer is awaited."""
-        return getattr(self._here, "busy", False)
+    def delivering(self) -> bool:
+        """Whether this thread is delivering an event right now."""
+        return getattr(self._local, "delivering", False)
 
     def deliver_due(self, events: Collection[str] | None = None) -> int:
-        """Deliver what is due, or of it only those events; return how many got an answer in time.
+        """Deliver what is due, or only these events; return how many were answered in time.
 
-        The first that times out ends the round, for somebody may be waiting. A call from inside
-        a delivery does nothing: the outer one sees what was raised meanwhile.
+        Stops at the first time-out, because a visitor may be waiting. The receiver may call the
+        API, which ends up here again: that call does nothing, the outer one delivers its events.
         """
-        if self._deliver is None or self.busy:
+        if self._deliver is None or self.delivering:
             return 0
-        self._here.busy = True
+        self._local.delivering = True
         try:
-            for tries in range(MOST_AT_ONCE):
+            for count in range(MOST_AT_ONCE):
                 if not self._deliver_next(self._deliver, events):
-                    return tries
+                    return count
             return MOST_AT_ONCE
         finally:
-            self._here.busy = False
+            self._local.delivering = False
 
     def _deliver_next(self, deliver: Deliver, events: Collection[str] | None) -> bool:
+        """Attempt one delivery; return False where none is due or the receiver timed out."""
         with self._store.read() as tx:
             if not self._next(tx, events):
                 return False
@@ -69,49 +70,23 @@ class Dispatcher:
             found = self._next(tx, events)
             if found is None:
                 return False
-            number, event = found
+            number, attempts, event = found
             until = time.time() + CLAIM_SECONDS
             tx.execute("update deliveries set claimed_until = ? where id = ?", (until, number))
         payload = json.dumps(event, indent=2, ensure_ascii=False).encode()
-        code, error, slow = None, None, False
+        code, error, timed_out = None, None, False
         try:
-            # The receiver compares the signature's time with its own clock: real time, no offset.
+            # The receiver compares the timestamp with its own clock, which nobody moved.
             code = deliver(payload, signature(payload, self._secret, int(time.time())))
-        except Exception as failure:  # Whatever the receiver does, the sandbox lives on.
+        except Exception as failure:  # A broken receiver must not break the sandbox.
             log.warning("%s was not delivered", event["type"], exc_info=True)
             error = f"{type(failure).__name__}: {failure}"[:200]
-            slow = isinstance(failure, TimeoutError)
-        self._record(number, event, code, error)
-        return not slow
-
-    def _next(self, tx: Transaction, events: Collection[str] | None) -> tuple[int, Document] | None:
-        newest_first = tx.setting("webhooks_mode", "deliver") == "reorder"
-        if newest_first and self._in_flight(tx):
-            return None
-        wanted = list(events or ())
-        among = f"and event in ({', '.join('?' * len(wanted))})" if events is not None else ""
-        row = tx.execute(
-            "select id, event from deliveries where status = 'pending' and next_attempt_at <= ?"  # noqa: S608
-            f" and claimed_until < ? {among} order by id {'desc' if newest_first else 'asc'}",
-            (tx.now, time.time(), *wanted),
-        ).fetchone()
-        event = tx.get(row[1], "event") if row else None
-        return (row[0], event) if event else None
-
-    def _in_flight(self, tx: Transaction) -> bool:
-        """Return whether an event is being delivered right now; none may overtake it."""
-        claimed = "select 1 from deliveries where status = 'pending' and claimed_until >= ?"
-        return tx.execute(claimed, (time.time(),)).fetchone() is not None
-
-    def _record(self, number: int, event: Document, code: int | None, error: str | None) -> None:
+            timed_out = isinstance(failure, TimeoutError)
         with self._store.write() as tx:
-            tries = tx.execute(
-                "select attempts from deliveries where id = ?", (number,)
-            ).fetchone()[0]
             status, due = "delivered", None
             if code is None or not 200 <= code < 300:
-                status = "pending" if tries < len(BACK_OFF) else "failed"
-                due = tx.now + BACK_OFF[tries] if status == "pending" else None
+                status = "pending" if attempts < len(BACK_OFF) else "failed"
+                due = tx.now + BACK_OFF[attempts] if status == "pending" else None
             tx.execute(
                 "update deliveries set status = ?, attempts = attempts + 1, response_code = ?,"
                 " error = ?, next_attempt_at = ?, claimed_until = 0 where id = ?",
@@ -119,10 +94,32 @@ class Dispatcher:
             )
             if status == "delivered":
                 tx.put({**event, "pending_webhooks": 0})
+        return not timed_out
+
+    def _next(
+        self, tx: Transaction, events: Collection[str] | None
+    ) -> tuple[int, int, Document] | None:
+        """Return id, attempts and event of the next delivery that is due, or None."""
+        newest_first = tx.setting("webhooks_mode", "deliver") == "reorder"
+        if newest_first:
+            # An event that is being delivered by another thread must not be overtaken.
+            claimed = "select 1 from deliveries where status = 'pending' and claimed_until >= ?"
+            if tx.execute(claimed, (time.time(),)).fetchone():
+                return None
+        wanted = list(events or ())
+        among = f"and event in ({', '.join('?' * len(wanted))})" if events is not None else ""
+        row = tx.execute(
+            "select id, attempts, event from deliveries where status = 'pending'"  # noqa: S608
+            f" and next_attempt_at <= ? and claimed_until < ? {among}"
+            f" order by id {'desc' if newest_first else 'asc'}",
+            (tx.now, time.time(), *wanted),
+        ).fetchone()
+        event = tx.get(row[2], "event") if row else None
+        return (row[0], row[1], event) if event else None
 
 
 def http_deliver(url: str) -> Deliver:
-    """Return a function that posts events to the URL and returns the HTTP status.
+    """Return a function that posts an event to the URL and returns the HTTP status.
 
     It follows no redirect; it raises OSError or HTTPException where nobody answers.
     """

@@ -1,4 +1,4 @@
-"""Events: recorded with the change they tell of, and queued for delivery."""
+"""Events: recorded in the transaction that changes the object, and queued for delivery."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from . import contract
 from .objects import new, public
 from .store import Document, Transaction, new_id
 
-# What becomes of an event, and what that means.
+# The modes of the switch `control/webhooks`, explained for the control page.
 MODES = {
     "deliver": "each arrives once",
     "drop": "they are lost",
@@ -16,21 +16,17 @@ MODES = {
 }
 
 
-def emit(tx: Transaction, kind: str, doc: Document, previous: Document | None = None) -> Document:
-    """Record an event about the object as it is now and queue its delivery; return the event."""
+def emit(tx: Transaction, kind: str, doc: Document, previous: Document | None = None) -> None:
+    """Record an event with a copy of the object and queue its delivery as the switch says."""
     data: Document = {"object": public(doc)}
     if previous is not None:
         data["previous_attributes"] = previous
     event = new(tx, "event", new_id("evt"), type=kind, data=data, request=tx.request)
-    event |= {"api_version": contract.api_version(), "pending_webhooks": int(tx.delivers)}
+    event |= {"api_version": contract.api_version(), "pending_webhooks": int(tx.has_receiver)}
     tx.put(event)
-    tx.raised.append(event["id"])
-    if tx.delivers:
-        _queue(tx, event)
-    return event
-
-
-def _queue(tx: Transaction, event: Document) -> None:
+    tx.emitted.append(event["id"])
+    if not tx.has_receiver:
+        return
     mode = tx.setting("webhooks_mode", "deliver")
     wait = tx.setting("webhooks_delay", 60) if mode == "delay" else 0
     for _ in range(2 if mode == "duplicate" else 1):
@@ -38,7 +34,7 @@ def _queue(tx: Transaction, event: Document) -> None:
 
 
 def add_delivery(tx: Transaction, event: Document, status: str, due: int) -> int:
-    """Queue one delivery of the event and return the delivery's number."""
+    """Queue one delivery of the event and return the delivery's id."""
     cursor = tx.execute(
         "insert into deliveries (event, type, status, next_attempt_at) values (?, ?, ?, ?)",
         (event["id"], event["type"], status, due if status == "pending" else None),
@@ -46,8 +42,8 @@ def add_delivery(tx: Transaction, event: Document, status: str, due: int) -> int
     return int(cursor.lastrowid or 0)
 
 
-def delivery_rows(tx: Transaction, limit: int) -> list[dict[str, Any]]:
-    """Return the newest deliveries as plain objects."""
+def list_deliveries(tx: Transaction, limit: int) -> list[dict[str, Any]]:
+    """Return the newest deliveries."""
     names = ("id", "event", "type", "status", "attempts", "response_code", "error")
     rows = tx.execute(
         "select id, event, type, status, attempts, response_code, error, next_attempt_at"

@@ -1,4 +1,4 @@
-"""What one sandbox app is made of."""
+"""The parts of one sandbox app, and how its views reach them."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .store import Store
 
 @dataclass(frozen=True)
 class State:
-    """A sandbox's parts: its memory, its dispatcher, and whom it lets do what."""
+    """The store, the dispatcher of events, and who may use the control page and the API."""
 
     store: Store
     dispatcher: Dispatcher
@@ -21,24 +21,24 @@ class State:
     secret_keys: Collection[str] | None
 
     def deliver_due(self) -> int:
-        """Do what the clock says is due, deliver the events and return how many were answered.
+        """Run what is due on the clock, deliver the events and return how many were answered.
 
-        Call it when no database transaction is open and the visitor has the answer.
+        Call it with no database transaction open, and after the visitor has the response.
         """
-        if self.dispatcher.busy:
+        if self.dispatcher.delivering:
             return 0
         clock.tick(self.store)
         return self.dispatcher.deliver_due()
 
 
 def current_state() -> State:
-    """Return the current app's sandbox."""
+    """Return the state of the app that handles this request."""
     state: State = current_app.extensions["sandbox"]
     return state
 
 
-def deliver_afterwards(response: Response) -> Response:
-    """Do and deliver what is due once the answer is out, unless the caller does."""
+def deliver_after_response(response: Response) -> Response:
+    """Deliver events once the response is sent; an in-process caller does so itself."""
     if not request.environ.get("shop.in_process"):
         response.call_on_close(current_state().deliver_due)
     return response
