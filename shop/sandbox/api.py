@@ -73,7 +73,7 @@ for path, endpoint, action in ACTIONS:
 for path, endpoint, kind, param in RESOURCES:
     _route("GET", path, f"{endpoint}.list", lister(kind, f"/v1{path}"))
     _route("GET", f"{path}/<one>", f"{endpoint}.retrieve", retriever(kind, param))
-_route("GET", "/checkout/sessions/<one>/line_items", "sessions.line_items", sessions.line_items)
+_route("GET", "/checkout/sessions/<one>/line_items", "line_items.list", sessions.line_items)
 _route("GET", "/tokens/<one>", "tokens.retrieve", retriever("token", "token"))
 
 

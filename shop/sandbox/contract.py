@@ -4,33 +4,21 @@ import functools
 import re
 import types
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import ParameterError, missing_parameter
 
-# Where the SDK keeps the type of each endpoint's parameters, below `stripe.params`.
-ENDPOINTS = {
-    "sessions.create": ("checkout", "SessionCreateParams"),
-    "sessions.retrieve": ("checkout", "SessionRetrieveParams"),
-    "sessions.list": ("checkout", "SessionListParams"),
-    "sessions.expire": ("checkout", "SessionExpireParams"),
-    "sessions.line_items": ("checkout", "SessionLineItemListParams"),
-    "payment_intents.retrieve": ("", "PaymentIntentRetrieveParams"),
-    "payment_intents.list": ("", "PaymentIntentListParams"),
-    "charges.create": ("", "ChargeCreateParams"),
-    "charges.retrieve": ("", "ChargeRetrieveParams"),
-    "charges.list": ("", "ChargeListParams"),
-    "tokens.create": ("", "TokenCreateParams"),
-    "tokens.retrieve": ("", "TokenRetrieveParams"),
-    "refunds.create": ("", "RefundCreateParams"),
-    "refunds.retrieve": ("", "RefundRetrieveParams"),
-    "refunds.list": ("", "RefundListParams"),
-    "disputes.retrieve": ("", "DisputeRetrieveParams"),
-    "disputes.list": ("", "DisputeListParams"),
-    "disputes.update": ("", "DisputeUpdateParams"),
-    "disputes.close": ("", "DisputeCloseParams"),
-    "events.retrieve": ("", "EventRetrieveParams"),
-    "events.list": ("", "EventListParams"),
+# The SDK's class of each resource; `stripe.params` has the types of its parameters.
+CLASSES = {
+    "sessions": "checkout.Session",
+    "line_items": "checkout.SessionLineItem",
+    "payment_intents": "PaymentIntent",
+    "charges": "Charge",
+    "tokens": "Token",
+    "refunds": "Refund",
+    "disputes": "Dispute",
+    "events": "Event",
 }
 INTEGER = re.compile(r"-?[0-9]{1,15}")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?")
@@ -51,9 +39,9 @@ def check(endpoint: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     import stripe.params
 
-    folder, name = ENDPOINTS[endpoint]
-    module = getattr(stripe.params, folder) if folder else stripe.params
-    return _struct(getattr(module, name), given, "")
+    resource, action = endpoint.split(".")
+    struct = attrgetter(f"{CLASSES[resource]}{action.title()}Params")(stripe.params)
+    return _struct(struct, given, "")
 
 
 @functools.cache

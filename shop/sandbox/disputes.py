@@ -18,16 +18,10 @@ CLOSED = ("won", "lost", "warning_closed")
 WINS, LOSES, ESCALATES = "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"
 LONGEST_EVIDENCE = 150_000
 FILES = (
-    "cancellation_policy",
-    "customer_communication",
-    "customer_signature",
-    "duplicate_charge_documentation",
-    "receipt",
-    "refund_policy",
-    "service_documentation",
-    "shipping_documentation",
-    "uncategorized_file",
-)
+    "cancellation_policy", "customer_communication", "customer_signature",
+    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation",
+    "shipping_documentation", "uncategorized_file",
+)  # fmt: skip
 retrieve = retriever("dispute", "dispute")
 
 

@@ -12,8 +12,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wsgi import ClosingIterator, get_host
 
 from . import create_sandbox
+from .faults import Application
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 WEBHOOK_PATH = "/payments/webhook"
 # These are requested often and change nothing, so no event is due after them.
 NO_DELIVERY_AFTER = ("/static/", "/bootstrap/", "/healthz")

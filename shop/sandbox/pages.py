@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
-from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wrappers import Response
 
 from . import cards, clock, payments
 from .cards import Behaviour, Card
@@ -42,27 +42,22 @@ def tick() -> None:
 
 
 @bp.get("/<session_id>")
-def show(session_id: str) -> BaseResponse:
+def show(session_id: str) -> Response:
     """Show the checkout form, or redirect from a session that is no longer open."""
     with current_state().store.read() as tx:
-        session = _session(tx, session_id)
-    return _closed_response(session) or _checkout(
-        session, Form(session["customer_email"] or ""), 200
-    )
+        session = _open_session(tx, session_id)
+    return _page("checkout.html", session, form=Form(session["customer_email"] or ""))
 
 
 @bp.post("/<session_id>")
-def pay(session_id: str) -> BaseResponse:
+def pay(session_id: str) -> Response:
     """Pay: 303 where that worked, 402 where the card is declined, 422 where a field is wrong."""
     state = current_state()
     with state.store.write() as tx:
-        session = _session(tx, session_id)
-        response = _closed_response(session)
-        if response:
-            return response
-        form = _read(session, tx.now)
+        session = _open_session(tx, session_id)
+        form = _read_form(session, tx.now)
         if form.errors:
-            return _checkout(session, form, 422)
+            return _page("checkout.html", session, 422, form=form)
         decline = None
         if form.card:
             decline = payments.pay_by_card(tx, session, form.email, form.card)
@@ -73,50 +68,39 @@ def pay(session_id: str) -> BaseResponse:
     return _after_payment(session, form, decline)
 
 
-def _after_payment(session: Document, form: Form, decline: Behaviour | None) -> BaseResponse:
+def _after_payment(session: Document, form: Form, decline: Behaviour | None) -> Response:
     if decline is not None:
         text, code = _texts(session), decline.decline_code or decline.code
         form.declined = text.get(f"declined_{code}", text["declined"])
-        return _checkout(session, form, 402)
-    if session["status"] == "open":
-        return redirect(url_for("pages.challenge", session_id=session["id"]), 303)
-    return _closed_response(session) or _checkout(session, form, 200)
+        return _page("checkout.html", session, 402, form=form)
+    challenge_url = url_for("pages.challenge", session_id=session["id"])
+    return _closed_response(session) or redirect(challenge_url, 303)
 
 
 @bp.get("/<session_id>/challenge")
-def challenge(session_id: str) -> BaseResponse:
+def challenge(session_id: str) -> Response:
     """Show the challenge of 3-D Secure, which asks whether the customer is the cardholder."""
     with current_state().store.read() as tx:
-        session = _session(tx, session_id)
-    response = _closed_response(session)
-    if response:
-        return response
-    if not session["_"].get("asked"):
-        return redirect(url_for("pages.show", session_id=session_id), 303)
+        session = _open_session(tx, session_id, challenged=True)
     return _page("challenge.html", session)
 
 
 @bp.post("/<session_id>/challenge")
-def answer(session_id: str) -> BaseResponse:
+def answer(session_id: str) -> Response:
     """Take the answer to the challenge: `result` is `complete` or `fail`."""
     state = current_state()
     result = request.form.get("result")
     with state.store.write() as tx:
-        session = _session(tx, session_id)
-        response = _closed_response(session)
-        if response:
-            return response
-        if not session["_"].get("asked"):
-            return redirect(url_for("pages.show", session_id=session_id), 303)
+        session = _open_session(tx, session_id, challenged=True)
         if result not in ("complete", "fail"):
-            return _page("challenge.html", session, status=422)
+            return _page("challenge.html", session, 422)
         decline = payments.answer_challenge(tx, session, agreed=result == "complete")
     state.dispatcher.deliver_due(tx.emitted)
     return _after_payment(session, Form(session["_"]["email"]), decline)
 
 
 @bp.get("/<session_id>/voucher")
-def voucher(session_id: str) -> BaseResponse:
+def voucher(session_id: str) -> Response:
     """Show the voucher to pay at a convenience store."""
     with current_state().store.read() as tx:
         session = _session(tx, session_id)
@@ -134,12 +118,23 @@ def _session(tx: Transaction, session_id: str) -> Document:
     return session
 
 
-def _closed_response(session: Document) -> BaseResponse | None:
+def _open_session(tx: Transaction, session_id: str, *, challenged: bool = False) -> Document:
+    """Return the session; redirects where it is not open, or not `challenged` by the bank."""
+    session = _session(tx, session_id)
+    closed = _closed_response(session)
+    if closed:
+        abort(closed)
+    if challenged and not session["_"].get("asked"):
+        abort(redirect(url_for("pages.show", session_id=session_id), 303))
+    return session
+
+
+def _closed_response(session: Document) -> Response | None:
     """Return the response for a session that is paid, waiting or expired, None for an open one."""
     if session["status"] == "open":
         return None
     if session["status"] == "expired":
-        return _page("expired.html", session, status=410)
+        return _page("expired.html", session, 410)
     if session["_"].get("slip"):
         return redirect(url_for("pages.voucher", session_id=session["id"]), 303)
     return redirect(success_url(session), 303)
@@ -151,7 +146,7 @@ def success_url(session: Document) -> str:
     return url.replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _read(session: Document, now: int) -> Form:
+def _read_form(session: Document, now: int) -> Form:
     """Return the form as typed, with its errors, and the card where all fields are right."""
     given = request.form
     form = Form(
@@ -185,10 +180,6 @@ def _read(session: Document, now: int) -> Form:
 
 def _texts(session: Document) -> Mapping[str, str]:
     return texts(choose_language(session["locale"], request.accept_languages))
-
-
-def _checkout(session: Document, form: Form, status: int) -> Response:
-    return _page("checkout.html", session, status=status, form=form)
 
 
 def _page(template: str, session: Document, status: int = 200, **context: Any) -> Response:

@@ -76,16 +76,12 @@ def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: s
     # The voucher can be paid until 23:59:59 of its last day in Japan.
     last_day = (tx.now + JAPAN_OFFSET) // 86400 + session["_"]["konbini_days"]
     expires_at = (last_day + 1) * 86400 - JAPAN_OFFSET - 1
-    store = {
-        "confirmation_number": "11111111110",
-        "payment_code": f"{secrets.randbelow(10**11):011}",
-    }
+    code = f"{secrets.randbelow(10**11):011}"
+    store = {"confirmation_number": "11111111110", "payment_code": code}
     stores = dict.fromkeys(("familymart", "lawson", "ministop", "seicomart"), store)
     details = {"expires_at": expires_at, "hosted_voucher_url": voucher_url, "stores": stores}
-    intent["next_action"] = {
-        "type": "konbini_display_details",
-        "konbini_display_details": details,
-    }
+    kind = "konbini_display_details"
+    intent["next_action"] = {"type": kind, kind: details}
     session["_"]["slip"] = details
     _intent_needs_action(tx, session, intent)
     _complete_session(tx, session, email, "unpaid")
@@ -103,13 +99,10 @@ def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: s
 def pay_voucher(tx: Transaction, session: Document) -> None:
     """Record that the voucher was paid at the counter."""
     intent = _prepare_intent(tx, session, "konbini")
-    charge = objects.charge(
-        tx, intent["amount"], intent["currency"], session["customer_details"]["email"]
-    )
-    charge["payment_method_details"] = {
-        "type": "konbini",
-        "konbini": {"store": {"chain": "lawson"}},
-    }
+    email = session["customer_details"]["email"]
+    charge = objects.charge(tx, intent["amount"], intent["currency"], email)
+    konbini = {"store": {"chain": "lawson"}}
+    charge["payment_method_details"] = {"type": "konbini", "konbini": konbini}
     _copy_intent(charge, intent)
     tx.put(charge)
     emit(tx, "charge.succeeded", charge)
@@ -161,10 +154,8 @@ def charge_card(
 
 
 def _copy_intent(charge: Document, intent: Document) -> None:
-    charge["payment_intent"] = intent["id"]
-    charge["metadata"] = intent["metadata"]
-    charge["description"] = intent["description"]
-    charge["receipt_email"] = intent["receipt_email"]
+    copied = {name: intent[name] for name in ("metadata", "description", "receipt_email")}
+    charge |= {"payment_intent": intent["id"], **copied}
 
 
 def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document:
@@ -205,20 +196,14 @@ def _fail_intent(
 
 
 def _succeed_intent(tx: Transaction, intent: Document, charge: Document) -> None:
-    intent |= {
-        "amount_received": intent["amount"],
-        "last_payment_error": None,
-        "latest_charge": charge["id"],
-        "next_action": None,
-        "status": "succeeded",
-    }
+    intent |= {"status": "succeeded", "next_action": None, "last_payment_error": None}
+    intent |= {"amount_received": intent["amount"], "latest_charge": charge["id"]}
     tx.put(intent)
     emit(tx, "payment_intent.succeeded", intent)
 
 
 def _complete_session(tx: Transaction, session: Document, email: str, payment_status: str) -> None:
-    session["status"] = "complete"
-    session["payment_status"] = payment_status
+    session |= {"status": "complete", "payment_status": payment_status}
     session["customer_details"] = objects.shape("customer_details", email=email)
     tx.put(session)
     emit(tx, "checkout.session.completed", session)

@@ -10,17 +10,11 @@ from .store import Document, Transaction, new_id
 from .validation import check_amount, check_line, check_metadata, check_minimum, check_session
 
 SHORTEST, LONGEST = 30 * 60, 24 * 3600
-KONBINI_MINIMUM, KONBINI_MAXIMUM = 120, 300_000
+KONBINI_AMOUNTS = range(120, 300_000 + 1)
 COPIED = (
-    "allow_promotion_codes",
-    "billing_address_collection",
-    "cancel_url",
-    "client_reference_id",
-    "customer_email",
-    "locale",
-    "submit_type",
-    "success_url",
-)
+    "allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id",
+    "customer_email", "locale", "submit_type", "success_url",
+)  # fmt: skip
 retrieve = retriever("checkout.session", "session")
 
 
@@ -106,13 +100,12 @@ def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[s
 
 def _methods(session: Document, params: dict[str, Any]) -> list[str]:
     """Return the payment methods that the parameters, the currency and the amount allow."""
-    allowed = params.get("allowed_payment_method_types") or ["card", "konbini"]
+    types = ["card"]
+    if session["currency"] == "jpy" and session["amount_total"] in KONBINI_AMOUNTS:
+        types.append("konbini")
+    allowed = params.get("allowed_payment_method_types") or types
     excluded = params.get("excluded_payment_method_types") or []
-    yen = session["currency"] == "jpy"
-    possible = ["card"]
-    if yen and KONBINI_MINIMUM <= session["amount_total"] <= KONBINI_MAXIMUM:
-        possible.append("konbini")
-    types = [name for name in possible if name in allowed and name not in excluded]
+    types = [name for name in types if name in allowed and name not in excluded]
     if not types:
         text = "No payment method is left that fits this session's amount and currency."
         raise ParameterError(text, param="allowed_payment_method_types")
