@@ -42,7 +42,7 @@ def dispute(charge_id: str) -> Response:
 
 @bp.post("/disputes/<dispute_id>/close")
 def close(dispute_id: str) -> Response:
-    """Close a dispute as the bank does, with the `outcome` won or lost; for inquiries no matter."""
+    """Close a dispute as the bank does, with the `outcome` won or lost; an inquiry just ends."""
     won = control.choice("outcome", OUTCOMES) == "won"
 
     def change(tx: Transaction, dispute: Document) -> Document:

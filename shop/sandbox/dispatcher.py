@@ -1,4 +1,4 @@
-"""The dispatcher delivers events to the shop's webhook: signed, retried, one at a time."""
+"""The dispatcher delivers events to the shop's webhook, signed, and tries again where it failed."""
 
 import hashlib
 import hmac

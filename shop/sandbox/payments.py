@@ -8,7 +8,7 @@ from .cards import Behaviour, Card
 from .events import emit
 from .store import Document, Transaction, new_id
 
-# What a card does later comes this many seconds later on the sandbox's clock.
+# Test cards that dispute or fail later do so after this many seconds on the sandbox's clock.
 LATER = 60
 # Japan is at UTC+9 and has no summer time.
 JAPAN_OFFSET = 9 * 3600
@@ -85,7 +85,7 @@ def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: s
     session["_"]["slip"] = details
     _intent_needs_action(tx, session, intent)
     _complete_session(tx, session, email, "unpaid")
-    # Stripe's test addresses say what happens to the voucher; any other pays in three minutes.
+    # Stripe's test e-mails decide the voucher's fate; with any other it is paid in three minutes.
     soon = tx.now + 180
     action, due = {
         "succeed_immediately": ("pay_voucher", tx.now),

@@ -26,7 +26,7 @@ def check_metadata(given: Any, param: str) -> dict[str, str]:
 
 
 def check_session(params: dict[str, Any]) -> None:
-    """Refuse a session that Stripe would refuse, or that the sandbox cannot play."""
+    """Refuse a session that Stripe would refuse, or that the sandbox does not support."""
     for name in ("mode", "success_url", "line_items"):
         if not params.get(name):
             raise missing_parameter(name)
@@ -72,7 +72,7 @@ def is_url(text: str) -> bool:
 
 
 def check_line(line: dict[str, Any], param: str) -> None:
-    """Refuse a line without `price_data`, or with a price that cannot be."""
+    """Refuse a line without `price_data`, or with an impossible price or quantity."""
     if "price" in line:
         raise missing_object(line["price"], "price", f"{param}[price]")
     if "price_data" not in line:

@@ -55,7 +55,7 @@ class Receiver:
 
 
 class SandboxClient:
-    """One sandbox with a fresh database."""
+    """A sandbox with its own database, and a test client for it."""
 
     def __init__(self, tmp_path: Path, **options: Any) -> None:
         self.receiver = Receiver()
@@ -67,7 +67,7 @@ class SandboxClient:
     def api(
         self, method: str, path: str, params: dict[str, Any] | None = None, **options: Any
     ) -> TestResponse:
-        """Call the API and wait until what follows the answer is done."""
+        """Call the API and wait until its events are delivered."""
         pairs = dict(flat(params or {}))
         place = {"query_string": pairs} if method == "GET" else {"data": pairs}
         headers = {"Authorization": f"Bearer {canaries.STRIPE_KEY}", **options.pop("headers", {})}
@@ -119,7 +119,7 @@ class SandboxClient:
 
 
 def charged(sandbox: SandboxClient, number: str = "4242424242424242", **form: Any) -> str:
-    """Sell something and return the charge's id; what was told so far is forgotten."""
+    """Sell something and return the charge's id; the receiver forgets the events so far."""
     sandbox.pay(sandbox.create(), number, **form)
     sandbox.receiver.events.clear()
     return str(sandbox.snapshot()["charges"][0]["id"])
