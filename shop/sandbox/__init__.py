@@ -48,10 +48,8 @@ def create_sandbox(
     store = Store(database, has_receiver=deliver is not None)
     dispatcher = Dispatcher(store, webhook_secret, deliver)
     app.extensions["sandbox"] = State(store, dispatcher, control_allowed, secret_keys)
-    app.register_blueprint(api.bp)
-    app.register_blueprint(pages.bp)
-    app.register_blueprint(control.bp)
-    app.register_blueprint(dashboard.bp)
+    for module in (api, pages, control, dashboard):
+        app.register_blueprint(module.bp)
     app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
     app.register_error_handler(HTTPException, _handle_http_error)
     app.after_request(_add_headers)

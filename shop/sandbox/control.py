@@ -9,7 +9,7 @@ from werkzeug.exceptions import Conflict, Forbidden, NotFound, UnprocessableEnti
 from werkzeug.wrappers import Response as BaseResponse
 
 from . import clock, disputes, events, faults, refunds
-from .api import render
+from .api import RESOURCES, render
 from .money import format_amount
 from .state import current_state, deliver_after_response
 from .texts import texts
@@ -17,14 +17,6 @@ from .texts import texts
 bp = Blueprint("control", __name__)
 # A sandbox that runs alone has no timer, so reading the page delivers what is due, too.
 bp.after_request(deliver_after_response)
-KINDS = {
-    "sessions": "checkout.session",
-    "payment_intents": "payment_intent",
-    "charges": "charge",
-    "refunds": "refund",
-    "disputes": "dispute",
-    "events": "event",
-}
 MOST = 1000
 MOST_ON_PAGE = 20
 
@@ -128,7 +120,7 @@ def _snapshot(limit: int) -> dict[str, Any]:
     with current_state().store.read() as tx:
         found: dict[str, Any] = {
             name: [render(doc, request.url_root) for doc in tx.find(kind, limit=limit)]
-            for name, kind in KINDS.items()
+            for _, name, kind, _ in RESOURCES
         }
         found["deliveries"] = events.list_deliveries(tx, limit)
         found["clock"] = {"now": tx.now, "offset": tx.setting("clock_offset", 0)}
