@@ -16,7 +16,7 @@ from shop.db import db
 from shop.demo import fill
 from shop.migrations import upgrade
 from shop.sandbox import create_sandbox
-from shop.sandbox.events import http_deliver
+from shop.sandbox.dispatcher import http_deliver
 from tests import canaries, databases, post_office
 from tests.actors import Browser, Buyer, Switches
 from tests.canaries import SECRET_KEY, STRIPE_KEY, WEBHOOK_SECRET

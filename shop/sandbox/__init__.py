@@ -1,6 +1,6 @@
-"""A stand-in for Stripe: its API, its hosted checkout, its events; without money.
+"""A stand-in for Stripe without money: its API, its hosted checkout, its events.
 
-Mounted by the shop, or alone for any Stripe client: `flask --app shop.sandbox run`.
+The shop mounts it; alone it serves any Stripe SDK: `flask --app shop.sandbox run` (see README.md).
 """
 
 import os
@@ -13,11 +13,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from . import api, control, dashboard, pages
-from .box import Sandbox
-from .events import Courier, Deliver, http_deliver
+from .dispatcher import Deliver, Dispatcher, http_deliver
+from .faults import Faults
+from .state import State
 from .store import Store
-from .texts import language, words
-from .wire import Wire
+from .texts import choose_language, texts
 
 BODY_LIMIT = 1024 * 1024
 HEADERS = {
@@ -39,30 +39,28 @@ def create_sandbox(
     """Return the sandbox as a WSGI app; the database is not touched before the first request.
 
     `deliver(body, signature_header)` takes an event to its receiver and returns the HTTP status;
-    without it no event is delivered. `control_allowed(environ)` says who may move the switches
-    (anybody, if it is not given). `secret_keys` limits the API to these keys (any test key, if it
-    is not given). `app.extensions["sandbox"].deliver_due()` does and delivers what is due.
+    without it no event is delivered. `control_allowed(environ)` returns whether a request may use
+    the control page, by default any may. `secret_keys` are the keys that the API accepts, by
+    default any test key. `app.extensions["sandbox"].deliver_due()` runs and delivers what is due.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
-    store = Store(database, delivers=deliver is not None)
-    courier = Courier(store, webhook_secret, deliver)
-    app.extensions["sandbox"] = Sandbox(store, courier, control_allowed, secret_keys)
-    app.register_blueprint(api.bp)
-    app.register_blueprint(pages.bp)
-    app.register_blueprint(control.bp)
-    app.register_blueprint(dashboard.bp)
+    store = Store(database, has_receiver=deliver is not None)
+    dispatcher = Dispatcher(store, webhook_secret, deliver)
+    app.extensions["sandbox"] = State(store, dispatcher, control_allowed, secret_keys)
+    for module in (api, pages, control, dashboard):
+        app.register_blueprint(module.bp)
     app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
-    app.register_error_handler(HTTPException, _explain)
-    app.after_request(_protect)
-    app.wsgi_app = Wire(app.wsgi_app, store)  # type: ignore[method-assign]
+    app.register_error_handler(HTTPException, _handle_http_error)
+    app.after_request(_add_headers)
+    app.wsgi_app = Faults(app.wsgi_app, store)  # type: ignore[method-assign]
     return app
 
 
 def create_app() -> Flask:
-    """Return a sandbox that stands alone, told by `SANDBOX_…` in the environment.
+    """Return a sandbox that runs alone, configured by `SANDBOX_…` in the environment.
 
-    Raises SystemExit where a webhook URL comes without its secret.
+    Raises SystemExit where SANDBOX_WEBHOOK_URL has no secret beside it.
     """
     url = os.environ.get("SANDBOX_WEBHOOK_URL", "")
     secret = os.environ.get("SANDBOX_WEBHOOK_SECRET", "")
@@ -71,29 +69,29 @@ def create_app() -> Flask:
             "SANDBOX_WEBHOOK_URL needs http(s)://… and SANDBOX_WEBHOOK_SECRET beside it,"
             " such as whsec_test"
         )
-    beside = Path(__file__).resolve().parents[2] / "instance" / "sandbox.sqlite3"
+    default = Path(__file__).resolve().parents[2] / "instance" / "sandbox.sqlite3"
     return create_sandbox(
-        os.environ.get("SANDBOX_DATABASE") or beside,
+        os.environ.get("SANDBOX_DATABASE") or default,
         webhook_secret=secret,
         deliver=http_deliver(url) if url else None,
     )
 
 
-def _protect(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
 
-def _explain(error: HTTPException) -> Any:
-    """Answer what went wrong: to programs as JSON, to people in words."""
+def _handle_http_error(error: HTTPException) -> Any:
+    """Answer programs with JSON and people with a page."""
     if isinstance(error, RequestRedirect):
         return error
     if request.path.startswith("/v1/"):
-        return api.refuse_http(error)
+        return api.handle_http_error(error)
     if control.wants_json():
         return {"error": {"message": error.description}}, error.code
-    text = words(language(None, request.accept_languages))
+    text = texts(choose_language(None, request.accept_languages))
     missing = error.code == 404
     page = render_template(
         "message.html",

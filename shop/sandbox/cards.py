@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What becomes of a card: it pays, unless there is a `code` to decline it with.
+    """What a test card does: it pays, or is declined with `code` and `decline_code`.
 
-    `authenticate`: the bank asks the customer first. `later` names what follows a payment:
-    "dispute" or "inquiry" (for the `reason`), "refund_pending" or "refund_fails".
+    `authenticate` means 3-D Secure first. `later` is what follows the payment: "dispute" or
+    "inquiry" (with this `reason`), "refund_pending" or "refund_fails".
     """
 
     code: str | None = None
@@ -24,7 +24,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card as it is kept: never its whole number, never its check digits."""
+    """A card without its number and security code, which are never stored."""
 
     brand: str
     last4: str
@@ -34,12 +34,12 @@ class Card:
     authenticated: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the card as plain data for the store."""
+        """Return the card as JSON-ready data."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Card":
-        """Return the card that `to_dict` stored."""
+        """Return the card from the data of `to_dict`."""
         return cls(**{**data, "behaviour": Behaviour(**data["behaviour"])})
 
 
@@ -49,22 +49,13 @@ def _declined(decline_code: str, *, authenticate: bool = False) -> Behaviour:
 
 PAYS = Behaviour()
 NOT_A_TEST_CARD = _declined("test_mode_live_card")
+PAYING_CARDS = """
+    4242424242424242 4000056655665556 4000003920000003 4000000000003055 5555555555554444
+    2223003122003222 5200828282828210 5105105105105100 378282246310005 371449635398431
+    6011111111111117 3056930009020004 36227206271667 3566002020360505 6200000000000005
+""".split()
 BEHAVIOURS = {
-    "4242424242424242": PAYS,
-    "4000056655665556": PAYS,
-    "4000003920000003": PAYS,
-    "4000000000003055": PAYS,
-    "5555555555554444": PAYS,
-    "2223003122003222": PAYS,
-    "5200828282828210": PAYS,
-    "5105105105105100": PAYS,
-    "378282246310005": PAYS,
-    "371449635398431": PAYS,
-    "6011111111111117": PAYS,
-    "3056930009020004": PAYS,
-    "36227206271667": PAYS,
-    "3566002020360505": PAYS,
-    "6200000000000005": PAYS,
+    **dict.fromkeys(PAYING_CARDS, PAYS),
     "4000000000000002": _declined("generic_decline"),
     "4000000000000341": _declined("generic_decline"),
     "4000000000009995": _declined("insufficient_funds"),
@@ -87,6 +78,10 @@ BEHAVIOURS = {
     "4000000000007726": Behaviour(later="refund_pending"),
     "4000000000005126": Behaviour(later="refund_fails"),
 }
+BRANDS = {
+    "4": "visa", "5": "mastercard", "2": "mastercard", "34": "amex", "37": "amex", "60": "discover",
+    "30": "diners", "36": "diners", "35": "jcb", "62": "unionpay",
+}  # fmt: skip
 _TOKENS = {
     "visa": "4242424242424242",
     "visa_debit": "4000056655665556",
@@ -110,7 +105,7 @@ _TOKENS = {
     "pendingRefund": "4000000000007726",
     "refundFail": "4000000000005126",
 }
-# Stripe's own table says `tok_visa_chargeDeclined…` for some and `tok_chargeDeclined…` for others.
+# Stripe's table has `tok_visa_chargeDeclined…` for some declines, `tok_chargeDeclined…` for others.
 NAMED_TOKENS = {
     f"tok_{prefix}{name}": number
     for name, number in _TOKENS.items()
@@ -118,17 +113,17 @@ NAMED_TOKENS = {
 }
 
 
-def plain(text: str) -> str:
-    """Return what was typed with full-width forms made narrow and the ends trimmed."""
+def normalise(text: str) -> str:
+    """Return typed text with full-width characters made narrow and the ends trimmed."""
     return unicodedata.normalize("NFKC", text).strip()
 
 
-def digits(number: str) -> str:
-    """Return a card number without its spaces and dashes."""
-    return re.sub(r"[\s-]", "", plain(number))
+def card_digits(number: str) -> str:
+    """Return a card number without spaces and dashes."""
+    return re.sub(r"[\s-]", "", normalise(number))
 
 
-def plausible(number: str) -> bool:
+def is_card_number(number: str) -> bool:
     """Return whether a number has a card's length and check digit (Luhn)."""
     if not re.fullmatch(r"[0-9]{12,19}", number):
         return False
@@ -136,41 +131,26 @@ def plausible(number: str) -> bool:
     return sum(d - 9 if d > 9 else d for d in doubled) % 10 == 0
 
 
-def expiry(text: str) -> tuple[int, int] | None:
-    """Return month and year of `MM/YY` (or `MM/YYYY`), None where it is no month."""
-    match = re.fullmatch(r"(0?[1-9]|1[0-2])\s*[/-]?\s*((?:20)?[0-9]{2})", plain(text))
+def parse_expiry(text: str) -> tuple[int, int] | None:
+    """Return month and year of `MM/YY` (or `MM/YYYY`), None for anything else."""
+    match = re.fullmatch(r"(0?[1-9]|1[0-2])\s*[/-]?\s*((?:20)?[0-9]{2})", normalise(text))
     return (int(match[1]), 2000 + int(match[2]) % 100) if match else None
 
 
-def expired(month: int, year: int, now: int) -> bool:
+def is_expired(month: int, year: int, now: int) -> bool:
     """Return whether the card's last month is over at the time `now`."""
     today = datetime.fromtimestamp(now, UTC)
     return (year, month) < (today.year, today.month)
 
 
-def card(number: str, month: int, year: int) -> Card:
-    """Return the card with that number; one that is no test card will be declined."""
+def make_card(number: str, month: int, year: int) -> Card:
+    """Return the card with that number; any number that is no test card's will be declined."""
     behaviour = BEHAVIOURS.get(number, NOT_A_TEST_CARD)
-    return Card(_brand(number), number[-4:], month, year, behaviour)
+    brand = BRANDS.get(number[:2]) or BRANDS.get(number[:1], "unknown")
+    return Card(brand, number[-4:], month, year, behaviour)
 
 
-def named(token: str, now: int) -> Card | None:
-    """Return the card behind a `tok_visa` and the like, None where there is no such name."""
+def named_card(token: str, now: int) -> Card | None:
+    """Return the card of a named token such as `tok_visa`, None for other tokens."""
     number = NAMED_TOKENS.get(token)
-    return card(number, 12, datetime.fromtimestamp(now, UTC).year + 3) if number else None
-
-
-def _brand(number: str) -> str:
-    prefixes = {
-        "4": "visa",
-        "5": "mastercard",
-        "2": "mastercard",
-        "34": "amex",
-        "37": "amex",
-        "60": "discover",
-        "30": "diners",
-        "36": "diners",
-        "35": "jcb",
-        "62": "unionpay",
-    }
-    return prefixes.get(number[:2]) or prefixes.get(number[:1], "unknown")
+    return make_card(number, 12, datetime.fromtimestamp(now, UTC).year + 3) if number else None

@@ -1,34 +1,43 @@
-"""Time in the sandbox: what falls due is done when somebody looks, in its order."""
+"""The sandbox's clock, and the schedule of what happens later: expiry, disputes, late payments."""
 
-from . import charges, disputes, payments, sessions
+from collections.abc import Callable
+
+from . import disputes, payments, refunds, sessions
 from .store import Document, Store, Transaction
 
-ACTIONS = {
+ACTIONS: dict[str, tuple[str, Callable[[Transaction, Document], object]]] = {
     "expire": ("checkout.session", sessions.expire_now),
     "pay_voucher": ("checkout.session", payments.pay_voucher),
     "expire_voucher": ("checkout.session", payments.expire_voucher),
-    "dispute": ("charge", disputes.fall_due),
-    "succeed_refund": ("refund", charges.succeed_refund),
-    "fail_refund": ("refund", charges.fail_refund),
+    "dispute": ("charge", disputes.open_scheduled),
+    "succeed_refund": ("refund", refunds.succeed),
+    "fail_refund": ("refund", refunds.fail),
 }
 FARTHEST = 10 * 365 * 86400
 
 
 def tick(store: Store) -> None:
-    """Do everything that has fallen due; each thing happens at its own time."""
+    """Run the actions that are due, earliest first, each at the time for which it was scheduled.
+
+    No timer runs in the sandbox: every request calls this before it reads anything.
+    """
     with store.read() as tx:
-        if _next(tx) is None:
+        if _next_due(tx) is None:
             return
     with store.write() as tx:
         now = tx.now
-        while due := _next(tx):
+        while due := _next_due(tx):
             number, tx.now, action, object_id = due
             tx.execute("delete from schedule where id = ?", (number,))
-            _act(tx, action, object_id)
+            kind, run = ACTIONS[action]
+            doc = tx.get(object_id, kind)
+            # A session that was paid or expired since then has nothing left to expire.
+            if doc and not (action == "expire" and doc["status"] != "open"):
+                run(tx, doc)
             tx.now = now
 
 
-def _next(tx: Transaction) -> tuple[int, int, str, str] | None:
+def _next_due(tx: Transaction) -> tuple[int, int, str, str] | None:
     row: tuple[int, int, str, str] | None = tx.execute(
         "select id, due, action, object from schedule where due <= ? order by due, id limit 1",
         (tx.now,),
@@ -36,16 +45,8 @@ def _next(tx: Transaction) -> tuple[int, int, str, str] | None:
     return row
 
 
-def _act(tx: Transaction, action: str, object_id: str) -> None:
-    kind, act = ACTIONS[action]
-    doc: Document | None = tx.get(object_id, kind)
-    # A session that was paid or expired meanwhile has nothing left to expire.
-    if doc and not (action == "expire" and doc["status"] != "open"):
-        act(tx, doc)
-
-
 def advance(store: Store, seconds: int) -> None:
-    """Move the sandbox's clock forward, then do what has fallen due."""
+    """Move the clock forward and run the actions that are due by then."""
     with store.write() as tx:
         tx.set({"clock_offset": min(tx.setting("clock_offset", 0) + seconds, FARTHEST)})
     tick(store)

@@ -1,36 +1,24 @@
-"""What the pinned SDK's own types say about a request's parameters."""
+"""Checks a request's parameters against the types of the pinned SDK."""
 
 import functools
 import re
 import types
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import ParameterError
+from .errors import ParameterError, missing_parameter
 
-# Where the SDK keeps the type of each endpoint's parameters, below `stripe.params`.
-ENDPOINTS = {
-    "sessions.create": ("checkout", "SessionCreateParams"),
-    "sessions.retrieve": ("checkout", "SessionRetrieveParams"),
-    "sessions.list": ("checkout", "SessionListParams"),
-    "sessions.expire": ("checkout", "SessionExpireParams"),
-    "sessions.line_items": ("checkout", "SessionLineItemListParams"),
-    "payment_intents.retrieve": ("", "PaymentIntentRetrieveParams"),
-    "payment_intents.list": ("", "PaymentIntentListParams"),
-    "charges.create": ("", "ChargeCreateParams"),
-    "charges.retrieve": ("", "ChargeRetrieveParams"),
-    "charges.list": ("", "ChargeListParams"),
-    "tokens.create": ("", "TokenCreateParams"),
-    "tokens.retrieve": ("", "TokenRetrieveParams"),
-    "refunds.create": ("", "RefundCreateParams"),
-    "refunds.retrieve": ("", "RefundRetrieveParams"),
-    "refunds.list": ("", "RefundListParams"),
-    "disputes.retrieve": ("", "DisputeRetrieveParams"),
-    "disputes.list": ("", "DisputeListParams"),
-    "disputes.update": ("", "DisputeUpdateParams"),
-    "disputes.close": ("", "DisputeCloseParams"),
-    "events.retrieve": ("", "EventRetrieveParams"),
-    "events.list": ("", "EventListParams"),
+# The SDK's class of each resource; `stripe.params` has the types of its parameters.
+CLASSES = {
+    "sessions": "checkout.Session",
+    "line_items": "checkout.SessionLineItem",
+    "payment_intents": "PaymentIntent",
+    "charges": "Charge",
+    "tokens": "Token",
+    "refunds": "Refund",
+    "disputes": "Dispute",
+    "events": "Event",
 }
 INTEGER = re.compile(r"-?[0-9]{1,15}")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?")
@@ -38,27 +26,22 @@ DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?")
 
 @functools.cache
 def api_version() -> str:
-    """Return the API version that the SDK is pinned to."""
+    """Return the API version of the pinned SDK."""
     from stripe._api_version import _ApiVersion
 
     return _ApiVersion.CURRENT
 
 
 def check(endpoint: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters with their types: integers, booleans, lists.
+    """Return the parameters as integers, booleans, lists and texts, as the SDK declares them.
 
-    Raises ParameterError for what the SDK's types do not know.
+    Raises ParameterError where the SDK does not know a parameter or its value.
     """
-    fields, required = _fields(_parameters(endpoint))
-    return _struct(fields, required, given, "")
-
-
-@functools.cache
-def _parameters(endpoint: str) -> Any:
     import stripe.params
 
-    folder, name = ENDPOINTS[endpoint]
-    return getattr(getattr(stripe.params, folder) if folder else stripe.params, name)
+    resource, action = endpoint.split(".")
+    struct = attrgetter(f"{CLASSES[resource]}{action.title()}Params")(stripe.params)
+    return _struct(struct, given, "")
 
 
 @functools.cache
@@ -74,25 +57,17 @@ def _fields(struct: Any) -> tuple[dict[str, Any], frozenset[str]]:
     return fields, frozenset(struct.__required_keys__) - options.keys()
 
 
-def _struct(
-    fields: Mapping[str, Any], required: frozenset[str], given: Any, path: str
-) -> dict[str, Any]:
+def _struct(struct: Any, given: Any, path: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ParameterError("Invalid object", param=path)
+    fields, required = _fields(struct)
     unknown = [_inside(path, name) for name in given if name not in fields]
     if unknown:
         text = f"Received unknown parameter{'s'[: len(unknown) > 1]}: {', '.join(unknown)}"
         raise ParameterError(text[:500], param=unknown[0][:200], code="parameter_unknown")
     for name in sorted(required - given.keys()):
-        raise absent(_inside(path, name))
+        raise missing_parameter(_inside(path, name))
     return {name: _value(fields[name], value, _inside(path, name)) for name, value in given.items()}
-
-
-def absent(param: str) -> ParameterError:
-    """Return the error for a parameter that has to be there."""
-    return ParameterError(
-        f"Missing required param: {param}.", param=param, code="parameter_missing"
-    )
 
 
 def _inside(path: str, name: str) -> str:
@@ -104,23 +79,29 @@ def _value(hint: Any, given: Any, path: str) -> Any:
     if origin in (Union, types.UnionType):
         return _one_of(args, given, path)
     if origin is Literal:
-        return _enum(args, given, path)
+        if given not in args:
+            text = f"Invalid {path}: must be one of {', '.join(map(str, args))}"
+            raise ParameterError(text, param=path)
+        return given
     if origin is list:
-        return [_value(args[0], item, f"{path}[{n}]") for n, item in enumerate(_items(given, path))]
+        if not isinstance(given, dict) or not all(INTEGER.fullmatch(key) for key in given):
+            raise ParameterError("Invalid array", param=path)
+        items = [given[key] for key in sorted(given, key=int)]
+        return [_value(args[0], item, f"{path}[{n}]") for n, item in enumerate(items)]
     if origin is dict:
         if not isinstance(given, dict):
             raise ParameterError("Invalid object", param=path)
         return {key: _value(args[1], item, _inside(path, key)) for key, item in given.items()}
     if hasattr(hint, "__required_keys__"):
-        return _struct(*_fields(hint), given, path)
+        return _struct(hint, given, path)
     return _scalar(hint, given, path)
 
 
 def _one_of(args: tuple[Any, ...], given: Any, path: str) -> Any:
-    """Return the value by the first alternative that takes it."""
-    # The empty string beside a type unsets the value; that makes it no enum.
+    """Return the value as the first alternative that accepts it."""
+    # Many parameters also take "" to unset them; that alone makes none an enum.
     choices = [h for h in args if get_origin(h) is Literal and get_args(h) != ("",)]
-    # An enum's "or any string" is there for values newer than the SDK; the sandbox has none.
+    # The SDK adds "or any string" to an enum for values newer than itself; the sandbox has none.
     hints = [hint for hint in args if not (choices and hint is str)]
     hints = [hint for hint in hints if "UntypedStripeObject" not in str(hint)]
     error: ParameterError | None = None
@@ -128,23 +109,10 @@ def _one_of(args: tuple[Any, ...], given: Any, path: str) -> Any:
         try:
             return _value(hint, given, path)
         except ParameterError as refused:
-            # The alternative that got furthest into the value has the most to say.
+            # Report the alternative that got deepest into the value: it fits best.
             if error is None or len(refused.error["param"]) >= len(error.error["param"]):
                 error = refused
     raise error or ParameterError(f"Invalid value for {path}", param=path)
-
-
-def _enum(choices: tuple[Any, ...], given: Any, path: str) -> Any:
-    if given not in choices:
-        text = f"Invalid {path}: must be one of {', '.join(map(str, choices))}"
-        raise ParameterError(text, param=path)
-    return given
-
-
-def _items(given: Any, path: str) -> list[Any]:
-    if not isinstance(given, dict) or not all(INTEGER.fullmatch(key) for key in given):
-        raise ParameterError("Invalid array", param=path)
-    return [given[key] for key in sorted(given, key=int)]
 
 
 def _scalar(hint: Any, given: Any, path: str) -> Any:

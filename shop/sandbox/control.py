@@ -1,4 +1,4 @@
-"""The switches, for people (`GET /`) and for programs (JSON)."""
+"""The control page (`GET /`), and the same switches for programs, in JSON."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -8,148 +8,137 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from werkzeug.exceptions import Conflict, Forbidden, NotFound, UnprocessableEntity
 from werkzeug.wrappers import Response as BaseResponse
 
-from . import charges, clock, disputes, events, wire
-from .api import render
-from .box import Sandbox, deliver_afterwards, sandbox
-from .money import written
-from .texts import words
+from . import clock, disputes, events, faults, refunds
+from .api import RESOURCES, render
+from .money import format_amount
+from .state import current_state, deliver_after_response
+from .texts import texts
 
 bp = Blueprint("control", __name__)
-# Whoever looks makes what fell due happen: a sandbox that stands alone has no other pulse.
-bp.after_request(deliver_afterwards)
-KINDS = {
-    "sessions": "checkout.session",
-    "payment_intents": "payment_intent",
-    "charges": "charge",
-    "refunds": "refund",
-    "disputes": "dispute",
-    "events": "event",
-}
+# A sandbox that runs alone has no timer, so reading the page delivers what is due, too.
+bp.after_request(deliver_after_response)
 MOST = 1000
-SHOWN = 20
+MOST_ON_PAGE = 20
 
 
 @bp.before_request
 def guard() -> None:
-    """Turn away who may not touch the switches, and forms that other sites send."""
-    allowed = sandbox().control_allowed
+    """Refuse visitors who may not use the switches, and forms that other sites send."""
+    allowed = current_state().control_allowed
     if allowed and not allowed(request.environ):
         raise Forbidden("Only the shop's owner may see and move the sandbox's switches.")
-    if request.method == "POST" and not _is_own_form():
-        raise Forbidden("Another site sent this form.")
-    clock.tick(sandbox().store)
-
-
-def _is_own_form() -> bool:
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    return origin is None or origin == f"{request.scheme}://{request.host}"
+    if request.method == "POST":
+        # Programs send neither header, old browsers only the second.
+        site = request.headers.get("Sec-Fetch-Site")
+        origin = request.headers.get("Origin")
+        own_origin = origin is None or origin == f"{request.scheme}://{request.host}"
+        if not (own_origin if site is None else site in ("same-origin", "none")):
+            raise Forbidden("Another site sent this form.")
+    clock.tick(current_state().store)
 
 
 @bp.get("/")
 def page() -> str:
-    """Show the sandbox: clock, switches, and what it knows, newest first."""
-    box = sandbox()
-    state = _state(box, SHOWN)
-    with box.store.read() as tx:
-        paid = state["charges"]
-        refundable = {one["id"] for one in paid if charges.why_no_refund(tx, one) is None}
-        disputable = {one["id"] for one in paid if disputes.why_not(tx, one) is None}
+    """Show the clock, the switches and the newest objects."""
+    snapshot = _snapshot(MOST_ON_PAGE)
+    paid = snapshot["charges"]
+    with current_state().store.read() as tx:
+        refundable = {one["id"] for one in paid if refunds.refund_error(tx, one) is None}
+        disputable = {one["id"] for one in paid if disputes.dispute_error(tx, one) is None}
     return render_template(
         "control.html",
-        state=state,
+        snapshot=snapshot,
         refundable=refundable,
         disputable=disputable,
         closed=disputes.CLOSED,
         modes=events.MODES,
-        api_modes=wire.MODES,
-        text=words("en"),
-        money=written,
+        api_modes=faults.MODES,
+        text=texts("en"),
+        money=format_amount,
         time=lambda moment: f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}",
     )
 
 
 @bp.get("/control/state")
-def state() -> Response:
-    """Return everything the sandbox knows, newest first."""
-    return jsonify(_state(sandbox(), MOST))
+def read_state() -> Response:
+    """Return the clock, the switches and all objects, newest first."""
+    return jsonify(_snapshot(MOST))
 
 
 @bp.post("/control/clock")
 def move_clock() -> BaseResponse:
-    """Move the clock forward by `advance` seconds; do and deliver what falls due."""
-    box = sandbox()
-    clock.advance(box.store, number("advance", clock.FARTHEST))
-    box.deliver_due()
-    with box.store.read() as tx:
-        return done({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
+    """Move the clock forward by `advance` seconds; run and deliver what is due by then."""
+    state = current_state()
+    clock.advance(state.store, whole_number("advance", clock.FARTHEST))
+    state.deliver_due()
+    with state.store.read() as tx:
+        return respond({"now": tx.now, "offset": tx.setting("clock_offset", 0)})
 
 
 @bp.post("/control/webhooks")
 def switch_webhooks() -> BaseResponse:
-    """Choose what becomes of events raised from now on; `seconds` is the wait of `delay`."""
+    """Set the `mode` of the events from now on; `seconds` is how long `delay` waits."""
     mode = choice("mode", events.MODES)
-    settings = {"webhooks_mode": mode, "webhooks_delay": number("seconds", clock.FARTHEST, 60)}
-    with sandbox().store.write() as tx:
-        tx.set(settings)
-    return done({"mode": mode})
+    seconds = whole_number("seconds", clock.FARTHEST, 60)
+    with current_state().store.write() as tx:
+        tx.set({"webhooks_mode": mode, "webhooks_delay": seconds})
+    return respond({"mode": mode})
 
 
 @bp.post("/control/api")
 def switch_api() -> BaseResponse:
-    """Choose the API's weather: `seconds` is how slow, `times` after how many calls it clears."""
-    mode = choice("mode", wire.MODES)
+    """Set the `mode` of the API; `seconds` is how long `slow` takes, `times` for how many calls."""
+    mode = choice("mode", faults.MODES)
     settings = {
         "api_mode": mode,
-        "api_seconds": number("seconds", wire.LONGEST_SECONDS, 30),
-        "api_times": number("times", MOST, 0),
+        "api_seconds": whole_number("seconds", faults.LONGEST_SECONDS, 30),
+        "api_times": whole_number("times", MOST, 0),
     }
-    with sandbox().store.write() as tx:
+    with current_state().store.write() as tx:
         tx.set(settings)
-    return done({"mode": mode})
+    return respond({"mode": mode})
 
 
 @bp.post("/control/events/<event_id>/resend")
 def resend(event_id: str) -> BaseResponse:
-    """Deliver the event once more, at once, whatever the switch says."""
-    box = sandbox()
-    with box.store.write() as tx:
+    """Deliver the event again now, whatever the mode, and return the delivery."""
+    state = current_state()
+    with state.store.write() as tx:
         event = tx.get(event_id, "event")
         if event is None:
             raise NotFound("There is no such event.")
-        if not tx.delivers:
+        if not tx.has_receiver:
             raise Conflict("Nobody receives events: set SANDBOX_WEBHOOK_URL and start again.")
         added = events.add_delivery(tx, event, "pending", tx.now)
-    box.courier.deliver_due([event_id])
-    with box.store.read() as tx:
-        rows = events.delivery_rows(tx, MOST)
-    return done(next((row for row in rows if row["id"] == added), {}))
+    state.dispatcher.deliver_due([event_id])
+    with state.store.read() as tx:
+        deliveries = events.list_deliveries(tx, MOST)
+    return respond(next((one for one in deliveries if one["id"] == added), {}))
 
 
-def _state(box: Sandbox, limit: int) -> dict[str, Any]:
-    with box.store.read() as tx:
+def _snapshot(limit: int) -> dict[str, Any]:
+    with current_state().store.read() as tx:
         found: dict[str, Any] = {
             name: [render(doc, request.url_root) for doc in tx.find(kind, limit=limit)]
-            for name, kind in KINDS.items()
+            for _, name, kind, _ in RESOURCES
         }
-        found["deliveries"] = events.delivery_rows(tx, limit)
+        found["deliveries"] = events.list_deliveries(tx, limit)
         found["clock"] = {"now": tx.now, "offset": tx.setting("clock_offset", 0)}
         found["webhooks"] = tx.setting("webhooks_mode", "deliver")
         found["api"] = tx.setting("api_mode", "ok")
     return found
 
 
-def _given() -> Mapping[str, Any]:
+def _field(name: str) -> str | None:
+    """Return a field of the form or of the JSON object, None without one."""
     body = request.get_json(silent=True) if request.is_json else request.form
-    return body if isinstance(body, Mapping) else {}
+    value = body.get(name) if isinstance(body, Mapping) else None
+    return None if value is None else str(value).strip()
 
 
-def number(name: str, most: int, default: int | None = None) -> int:
-    """Return a whole number of the form or JSON; raises 422 without one or a default."""
-    value = _given().get(name)
-    given = "" if value is None else str(value).strip()
+def whole_number(name: str, most: int, default: int | None = None) -> int:
+    """Return the field as a whole number; raises 422 where it is none or missing."""
+    given = _field(name) or ""
     if not given and default is not None:
         return default
     if not (given.isascii() and given.isdecimal() and len(given) < 12 and int(given) <= most):
@@ -158,19 +147,19 @@ def number(name: str, most: int, default: int | None = None) -> int:
 
 
 def choice(name: str, choices: Collection[str]) -> str:
-    """Return one of the choices from the form or JSON; raises 422 for anything else."""
-    given = str(_given().get(name, ""))
+    """Return the field where it is one of the choices; raises 422 otherwise."""
+    given = _field(name)
     if given not in choices:
         raise UnprocessableEntity(f"{name} must be one of {', '.join(choices)}.")
-    return given
+    return str(given)
 
 
-def done(result: Mapping[str, Any]) -> BaseResponse:
-    """Answer a program with the result and a browser with the page."""
+def respond(result: Mapping[str, Any]) -> BaseResponse:
+    """Return the result to a program; send a browser back to the page."""
     return jsonify(result) if wants_json() else redirect(url_for("control.page"), 303)
 
 
 def wants_json() -> bool:
-    """Return whether a program is asking."""
+    """Return whether the client is a program and not a browser."""
     accepts = request.accept_mimetypes
     return request.is_json or accepts["application/json"] > accepts["text/html"]

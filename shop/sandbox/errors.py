@@ -1,10 +1,10 @@
-"""What Stripe answers when it says no."""
+"""Stripe's error objects, as exceptions."""
 
 from typing import Any
 
 
 class ApiError(Exception):
-    """A refusal in Stripe's shape, raised while a request is carried out."""
+    """A request that is refused; `body()` is the error object that Stripe would send."""
 
     kind = "invalid_request_error"
 
@@ -31,35 +31,41 @@ class ApiError(Exception):
 
 
 class ParameterError(ApiError):
-    """A parameter that fails validation; nothing was carried out, so no key remembers it."""
+    """A parameter is wrong (400). Nothing was done, so its idempotency key stays free."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(400, message, code=code, param=param)
 
 
 class CardError(ApiError):
-    """The bank, or the card itself, said no (402)."""
+    """The card cannot be used, or the bank declined it (402)."""
 
     kind = "card_error"
 
 
 class IdempotencyError(ApiError):
-    """A key came back with other parameters (400)."""
+    """An idempotency key was used again with other parameters (400)."""
 
     kind = "idempotency_error"
 
 
 class AuthenticationError(ApiError):
-    """No key, or one that the sandbox does not take (401)."""
+    """The API key is missing or wrong (401)."""
 
 
 class ServerError(ApiError):
-    """What Stripe says on a bad day (500)."""
+    """Stripe itself failed (500)."""
 
     kind = "api_error"
 
 
-def missing(object_id: str, kind: str, param: str = "id") -> ApiError:
+def missing_object(object_id: str, kind: str, param: str = "id") -> ApiError:
     """Return the 404 for an object that does not exist."""
     text = f"No such {kind}: '{object_id[:100]}'"
     return ApiError(404, text, code="resource_missing", param=param)
+
+
+def missing_parameter(param: str) -> ParameterError:
+    """Return the error for a parameter that Stripe requires."""
+    text = f"Missing required param: {param}."
+    return ParameterError(text, param=param, code="parameter_missing")

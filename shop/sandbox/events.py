@@ -1,23 +1,12 @@
-"""Events: told once, signed afresh at every try, delivered after the commit."""
+"""Events: recorded in the transaction that changes the object, and queued for delivery."""
 
-import hashlib
-import hmac
-import http.client
-import json
-import logging
-import threading
-import time
-import urllib.parse
-from collections.abc import Callable, Collection
 from typing import Any
 
 from . import contract
 from .objects import new, public
-from .store import Document, Store, Transaction, new_id
+from .store import Document, Transaction, new_id
 
-log = logging.getLogger(__name__)
-Deliver = Callable[[bytes, str], int]
-# What becomes of an event, and what that means.
+# The modes of the switch `control/webhooks`, explained for the control page.
 MODES = {
     "deliver": "each arrives once",
     "drop": "they are lost",
@@ -25,30 +14,19 @@ MODES = {
     "delay": "they wait first",
     "reorder": "the newest arrives first",
 }
-# Waits between the tries, in seconds of the sandbox's clock; after the last one it gives up.
-BACK_OFF = (10, 60, 600, 3600, 10800)
-# A process that dies while delivering loses its claim after this many real seconds.
-CLAIM_SECONDS = 60
-# No visitor waits for more than this many deliveries.
-MOST_AT_ONCE = 100
-TIMEOUT_SECONDS = 10
 
 
-def emit(tx: Transaction, kind: str, doc: Document, previous: Document | None = None) -> Document:
-    """Record an event about the object as it is now and queue its delivery; return the event."""
+def emit(tx: Transaction, kind: str, doc: Document, previous: Document | None = None) -> None:
+    """Record an event with a copy of the object and queue its delivery as the switch says."""
     data: Document = {"object": public(doc)}
     if previous is not None:
         data["previous_attributes"] = previous
     event = new(tx, "event", new_id("evt"), type=kind, data=data, request=tx.request)
-    event |= {"api_version": contract.api_version(), "pending_webhooks": int(tx.delivers)}
+    event |= {"api_version": contract.api_version(), "pending_webhooks": int(tx.has_receiver)}
     tx.put(event)
-    tx.raised.append(event["id"])
-    if tx.delivers:
-        _queue(tx, event)
-    return event
-
-
-def _queue(tx: Transaction, event: Document) -> None:
+    tx.emitted.append(event["id"])
+    if not tx.has_receiver:
+        return
     mode = tx.setting("webhooks_mode", "deliver")
     wait = tx.setting("webhooks_delay", 60) if mode == "delay" else 0
     for _ in range(2 if mode == "duplicate" else 1):
@@ -56,7 +34,7 @@ def _queue(tx: Transaction, event: Document) -> None:
 
 
 def add_delivery(tx: Transaction, event: Document, status: str, due: int) -> int:
-    """Queue one delivery of the event and return the delivery's number."""
+    """Queue one delivery of the event and return the delivery's id."""
     cursor = tx.execute(
         "insert into deliveries (event, type, status, next_attempt_at) values (?, ?, ?, ?)",
         (event["id"], event["type"], status, due if status == "pending" else None),
@@ -64,136 +42,9 @@ def add_delivery(tx: Transaction, event: Document, status: str, due: int) -> int
     return int(cursor.lastrowid or 0)
 
 
-def signature(payload: bytes, secret: str, timestamp: int) -> str:
-    """Return the value of the `Stripe-Signature` header."""
-    signed = f"{timestamp}.".encode() + payload
-    digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-    return f"t={timestamp},v1={digest}"
-
-
-class Courier:
-    """Takes queued events to the receiver, never while a transaction is open."""
-
-    def __init__(self, store: Store, secret: str, deliver: Deliver | None) -> None:
-        self._store = store
-        self._secret = secret
-        self._deliver = deliver
-        self._here = threading.local()
-
-    @property
-    def busy(self) -> bool:
-        """Whether this very thread is delivering, so that the receiver's answer is awaited."""
-        return getattr(self._here, "busy", False)
-
-    def deliver_due(self, events: Collection[str] | None = None) -> int:
-        """Deliver what is due, or of it only those events; return how many got an answer in time.
-
-        The first that times out ends the round, for somebody may be waiting. A call from inside
-        a delivery does nothing: the outer one sees what was raised meanwhile.
-        """
-        if self._deliver is None or self.busy:
-            return 0
-        self._here.busy = True
-        try:
-            for tries in range(MOST_AT_ONCE):
-                if not self._deliver_next(self._deliver, events):
-                    return tries
-            return MOST_AT_ONCE
-        finally:
-            self._here.busy = False
-
-    def _deliver_next(self, deliver: Deliver, events: Collection[str] | None) -> bool:
-        with self._store.read() as tx:
-            if not self._next(tx, events):
-                return False
-        with self._store.write() as tx:
-            found = self._next(tx, events)
-            if found is None:
-                return False
-            number, event = found
-            until = time.time() + CLAIM_SECONDS
-            tx.execute("update deliveries set claimed_until = ? where id = ?", (until, number))
-        payload = json.dumps(event, indent=2, ensure_ascii=False).encode()
-        code, error, slow = None, None, False
-        try:
-            # The receiver compares the signature's time with its own clock: real time, no offset.
-            code = deliver(payload, signature(payload, self._secret, int(time.time())))
-        except Exception as failure:  # Whatever the receiver does, the sandbox lives on.
-            log.warning("%s was not delivered", event["type"], exc_info=True)
-            error = f"{type(failure).__name__}: {failure}"[:200]
-            slow = isinstance(failure, TimeoutError)
-        self._record(number, event, code, error)
-        return not slow
-
-    def _next(self, tx: Transaction, events: Collection[str] | None) -> tuple[int, Document] | None:
-        newest_first = tx.setting("webhooks_mode", "deliver") == "reorder"
-        if newest_first and self._in_flight(tx):
-            return None
-        wanted = list(events or ())
-        among = f"and event in ({', '.join('?' * len(wanted))})" if events is not None else ""
-        row = tx.execute(
-            "select id, event from deliveries where status = 'pending' and next_attempt_at <= ?"  # noqa: S608
-            f" and claimed_until < ? {among} order by id {'desc' if newest_first else 'asc'}",
-            (tx.now, time.time(), *wanted),
-        ).fetchone()
-        event = tx.get(row[1], "event") if row else None
-        return (row[0], event) if event else None
-
-    def _in_flight(self, tx: Transaction) -> bool:
-        """Return whether an event is being delivered right now; none may overtake it."""
-        claimed = "select 1 from deliveries where status = 'pending' and claimed_until >= ?"
-        return tx.execute(claimed, (time.time(),)).fetchone() is not None
-
-    def _record(self, number: int, event: Document, code: int | None, error: str | None) -> None:
-        with self._store.write() as tx:
-            tries = tx.execute(
-                "select attempts from deliveries where id = ?", (number,)
-            ).fetchone()[0]
-            status, due = "delivered", None
-            if code is None or not 200 <= code < 300:
-                status = "pending" if tries < len(BACK_OFF) else "failed"
-                due = tx.now + BACK_OFF[tries] if status == "pending" else None
-            tx.execute(
-                "update deliveries set status = ?, attempts = attempts + 1, response_code = ?,"
-                " error = ?, next_attempt_at = ?, claimed_until = 0 where id = ?",
-                (status, code, error, due, number),
-            )
-            if status == "delivered":
-                tx.put({**event, "pending_webhooks": 0})
-
-
-def http_deliver(url: str) -> Deliver:
-    """Return a function that posts events to the URL and returns the HTTP status.
-
-    It follows no redirect; it raises OSError or HTTPException where nobody answers.
-    """
-    parts = urllib.parse.urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-    def deliver(payload: bytes, header: str) -> int:
-        connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
-        headers = {
-            "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": header,
-            "User-Agent": "Stripe/1.0 (shop sandbox)",
-        }
-        try:
-            connection.request("POST", target, payload, headers)
-            return connection.getresponse().status
-        finally:
-            connection.close()
-
-    return deliver
-
-
-def delivery_rows(tx: Transaction, limit: int) -> list[dict[str, Any]]:
-    """Return the newest deliveries as plain objects."""
-    names = ("id", "event", "type", "status", "attempts", "response_code", "error")
-    rows = tx.execute(
-        "select id, event, type, status, attempts, response_code, error, next_attempt_at"
-        " from deliveries order by id desc limit ?",
-        (limit,),
-    )
-    return [dict(zip((*names, "next_attempt_at"), row, strict=True)) for row in rows]
+def list_deliveries(tx: Transaction, limit: int) -> list[dict[str, Any]]:
+    """Return the newest deliveries."""
+    columns = "id, event, type, status, attempts, response_code, error, next_attempt_at"
+    query = f"select {columns} from deliveries order by id desc limit ?"  # noqa: S608
+    rows = tx.execute(query, (limit,))
+    return [dict(zip(columns.split(", "), row, strict=True)) for row in rows]

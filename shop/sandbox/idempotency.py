@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request twice has one effect and one answer."""
+"""Idempotency keys: the same request sent twice has one effect and one answer."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from .store import Document, Store, Transaction
 
 LONGEST_KEY = 255
 KEPT_SECONDS = 24 * 3600
-# A process that dies in the middle loses its claim after this many real seconds.
+# A process that dies during a request frees its key after this many real seconds.
 CLAIM_SECONDS = 60
 OTHER_PARAMETERS = (
     "Keys for idempotent requests can only be used with the same parameters they were first used"
@@ -26,7 +26,7 @@ IN_USE = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request is answered with; `original` is the first request's id when replayed."""
+    """Status and body of a response; `original` is the first request's id in a replay."""
 
     status: int
     doc: Document
@@ -39,45 +39,45 @@ def fingerprint(method: str, path: str, params: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def once(
+def run_once(
     store: Store,
     request: Mapping[str, str | None],
-    mark: str,
+    request_fingerprint: str,
     operation: Callable[[Transaction], Document],
 ) -> Answer:
-    """Carry out the operation, or return the stored answer where the key was used before.
+    """Run the operation, or return the stored answer where its key was used before.
 
-    The effect and the stored answer are one commit. Raises ApiError: 400 where the key came with
-    other parameters, 409 while the first request is still being carried out, and whatever
-    ParameterError the operation raises, which no key remembers.
+    The effect and the stored answer are one commit; a declined card is stored like a success.
+    Raises ApiError: 400 where the key was used with other parameters, 409 while the first request
+    still runs. A ParameterError of the operation is not stored, so the key can be used again.
     """
     key = request["idempotency_key"]
-    stored = _claim(store, key, mark, str(request["id"])) if key else None
+    stored = _claim(store, key, request_fingerprint, str(request["id"])) if key else None
     if stored:
         return stored
     try:
         with store.write() as tx:
             tx.request = dict(request)
-            answer = _carry_out(tx, operation)
-            _keep(tx, key, answer)
+            try:
+                answer = Answer(200, operation(tx))
+            except ParameterError:
+                raise
+            except ApiError as error:
+                answer = Answer(error.status, error.body())
+            tx.execute(
+                "update idempotency set status = ?, doc = ? where key = ?",
+                (answer.status, json.dumps(answer.doc), key),
+            )
     except BaseException:
         if key:
-            _release(store, key)
+            with store.write() as tx:
+                tx.execute("delete from idempotency where key = ? and status is null", (key,))
         raise
     return answer
 
 
-def _carry_out(tx: Transaction, operation: Callable[[Transaction], Document]) -> Answer:
-    try:
-        return Answer(200, operation(tx))
-    except ParameterError:
-        raise
-    except ApiError as refusal:
-        return Answer(refusal.status, refusal.body())
-
-
-def _claim(store: Store, key: str, mark: str, request_id: str) -> Answer | None:
-    """Take the key for this request, or return the answer that it already has."""
+def _claim(store: Store, key: str, request_fingerprint: str, request_id: str) -> Answer | None:
+    """Reserve the key for this request, or return the answer that is stored under it."""
     if len(key) > LONGEST_KEY:
         raise ParameterError(f"Idempotency keys can have up to {LONGEST_KEY} characters.")
     with store.write() as tx:
@@ -90,24 +90,12 @@ def _claim(store: Store, key: str, mark: str, request_id: str) -> Answer | None:
         if row is None or (row[2] is None and row[4] < time.time() - CLAIM_SECONDS):
             tx.execute(
                 "insert or replace into idempotency values (?, ?, ?, ?, ?, null, null)",
-                (key, mark, request_id, time.time(), tx.now),
+                (key, request_fingerprint, request_id, time.time(), tx.now),
             )
             return None
-    first, original, status, doc, _ = row
-    if first != mark:
+    stored_fingerprint, original, status, doc, _ = row
+    if stored_fingerprint != request_fingerprint:
         raise IdempotencyError(400, OTHER_PARAMETERS.format(key=key))
     if status is None:
         raise ApiError(409, IN_USE.format(key=key), code="idempotency_key_in_use")
     return Answer(status, json.loads(doc), original)
-
-
-def _keep(tx: Transaction, key: str | None, answer: Answer) -> None:
-    tx.execute(
-        "update idempotency set status = ?, doc = ? where key = ?",
-        (answer.status, json.dumps(answer.doc), key),
-    )
-
-
-def _release(store: Store, key: str) -> None:
-    with store.write() as tx:
-        tx.execute("delete from idempotency where key = ? and status is null", (key,))

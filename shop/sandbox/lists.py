@@ -1,11 +1,11 @@
-"""Lists with Stripe's cursors and filters, and `expand`."""
+"""Reading objects as Stripe does: one by id, pages by cursor and filter, and `expand`."""
 
 import json
 from collections.abc import Callable
 from typing import Any
 
 from . import objects
-from .errors import ParameterError, missing
+from .errors import ParameterError, missing_object
 from .store import Document, Transaction
 
 FILTERS = ("payment_intent", "charge", "status", "type", "customer", "customer_account",
@@ -21,7 +21,7 @@ def retriever(kind: str, param: str) -> Operation:
     def retrieve(tx: Transaction, _: dict[str, Any], object_id: str) -> Document:
         doc = tx.get(object_id, kind)
         if doc is None:
-            raise missing(object_id, kind, param)
+            raise missing_object(object_id, kind, param)
         return doc
 
     return retrieve
@@ -29,11 +29,11 @@ def retriever(kind: str, param: str) -> Operation:
 
 def lister(kind: str, url: str) -> Operation:
     """Return an operation that returns a page of objects of the kind, newest first."""
-    return lambda tx, params: listed(tx, kind, url, params)
+    return lambda tx, params: list_page(tx, kind, url, params)
 
 
-def listed(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Document:
-    """Return the page that `limit`, the cursors and the filters ask for, newest first."""
+def list_page(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Document:
+    """Return the page for these `limit`, cursors and filters, newest first."""
     limit = page_size(params)
     conditions: list[tuple[str, object]] = [
         (f"json_extract(doc, '$.{name}') = ?", params[name]) for name in FILTERS if name in params
@@ -49,26 +49,22 @@ def listed(tx: Transaction, kind: str, url: str, params: dict[str, Any]) -> Docu
     backwards = "ending_before" in params
     for name, sign in (("starting_after", "<"), ("ending_before", ">")):
         if name in params:
-            conditions.append((f"seq {sign} ?", _place(tx, kind, params[name], name)))
+            seq = tx.seq(params[name])
+            if seq is None:
+                raise missing_object(params[name], kind, name)
+            conditions.append((f"seq {sign} ?", seq))
     found = tx.find(kind, conditions, limit=limit + 1, oldest_first=backwards)
     data = found[:limit]
     return objects.page(url, data[::-1] if backwards else data, has_more=len(found) > limit)
 
 
 def page_size(params: dict[str, Any]) -> int:
-    """Return `limit` (10 unless told); raises ParameterError beyond 1 to 100."""
+    """Return `limit`, by default 10; raises ParameterError where it is not from 1 to 100."""
     limit: int = params.get("limit", 10)
     if not 1 <= limit <= 100:
         text = "This value must be between 1 and 100."
         raise ParameterError(text, param="limit", code="parameter_invalid_integer")
     return limit
-
-
-def _place(tx: Transaction, kind: str, object_id: str, param: str) -> int:
-    seq = tx.seq(object_id)
-    if seq is None:
-        raise missing(object_id, kind, param)
-    return seq
 
 
 def expand(tx: Transaction, doc: Document, paths: list[str]) -> Document:
@@ -81,6 +77,7 @@ def expand(tx: Transaction, doc: Document, paths: list[str]) -> Document:
 
 
 def _expand(tx: Transaction, doc: Document, steps: list[str]) -> bool:
+    """Expand one path in place; return False where the object has nothing to expand there."""
     name, rest = steps[0], steps[1:]
     if doc.get("object") == "list" and name == "data" and rest:
         return all(_expand(tx, item, rest) for item in doc["data"])
@@ -90,7 +87,8 @@ def _expand(tx: Transaction, doc: Document, steps: list[str]) -> bool:
         lines = hidden["lines"]
         doc[name] = objects.page(url, lines[:10], has_more=len(lines) > 10)
     elif name == "refunds" and doc.get("object") == "charge":
-        doc[name] = listed(tx, "refund", f"/v1/charges/{doc['id']}/refunds", {"charge": doc["id"]})
+        url = f"/v1/charges/{doc['id']}/refunds"
+        doc[name] = list_page(tx, "refund", url, {"charge": doc["id"]})
     elif name == "product" and "product" in hidden:
         doc[name] = hidden["product"]
     elif isinstance(doc.get(name), str) and doc[name].partition("_")[0] in KINDS:

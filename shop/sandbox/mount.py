@@ -1,4 +1,4 @@
-"""The sandbox under `/sandbox` of a shop, in one process and without a socket between them."""
+"""Mounts the sandbox under `/sandbox` of a shop; the two call each other without a socket."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
@@ -12,16 +12,17 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wsgi import ClosingIterator, get_host
 
 from . import create_sandbox
+from .faults import Application
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 WEBHOOK_PATH = "/payments/webhook"
-UNHURRIED = ("/static/", "/bootstrap/", "/healthz")
+# These are requested often and change nothing, so no event is due after them.
+NO_DELIVERY_AFTER = ("/static/", "/bootstrap/", "/healthz")
 
 
 class Mount:
-    """WSGI: the shop, with a sandbox of its own at `/sandbox`.
+    """WSGI app: the shop, with its own sandbox at `/sandbox`.
 
-    `public_url` is where browsers find the shop; without it each request says so itself.
+    `public_url` is the shop's address in browsers; without it, the address of the latest request.
     """
 
     def __init__(
@@ -46,19 +47,19 @@ class Mount:
             control_allowed=control_allowed,
             secret_keys=secret_keys,
         )
-        self._both = DispatcherMiddleware(shop, {"/sandbox": self._sandbox})
+        self._dispatch = DispatcherMiddleware(shop, {"/sandbox": self._sandbox})
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Answer, and deliver what is due when the visitor has the answer."""
+        """Answer the request; deliver events once the response is sent."""
         host = get_host(environ)
         if not self._host_allowed(host):
             return self._shop(environ, start_response)
         here = f"{environ['wsgi.url_scheme']}://{host}{environ.get('SCRIPT_NAME', '')}"
         self._root.set(self._public_url or here)
-        answer = self._both(environ, start_response)
-        if environ.get("PATH_INFO", "").startswith(UNHURRIED):
+        answer = self._dispatch(environ, start_response)
+        if environ.get("PATH_INFO", "").startswith(NO_DELIVERY_AFTER):
             return answer
         return ClosingIterator(answer, self._sandbox.extensions["sandbox"].deliver_due)
 
@@ -67,7 +68,7 @@ class Mount:
     ) -> tuple[bytes, int, Headers]:
         """Answer an API request of the shop; return body, status and headers.
 
-        Raises OSError where a socket would, when the sandbox plays a broken network.
+        Raises OSError, as a socket would, where the switch `control/api` says so.
         """
         parts = urlsplit(url)
         builder = EnvironBuilder(
@@ -82,7 +83,7 @@ class Mount:
         return self._run(self._sandbox, builder)
 
     def deliver(self, body: bytes, signature: str) -> int:
-        """Hand an event to the shop's webhook and return the status of its answer."""
+        """Post an event to the shop's webhook and return the HTTP status."""
         builder = EnvironBuilder(
             WEBHOOK_PATH,
             base_url=self._root.get(),

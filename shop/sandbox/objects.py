@@ -1,6 +1,6 @@
-"""Stripe's objects, with every key that Stripe sends; `shapes.json` holds what never varies.
+"""Stripe's objects with every key that Stripe sends; `shapes.json` has the default values.
 
-What the sandbox keeps for itself lives under the key "_" and is never sent.
+What only the sandbox needs is stored under the key "_" of an object and never sent.
 """
 
 import copy
@@ -21,17 +21,17 @@ def _shapes() -> dict[str, Document]:
 
 
 def shape(kind: str, **values: Any) -> Document:
-    """Return a copy of the kind's shape with these values filled in."""
+    """Return the default values of the kind, with these values instead where they are given."""
     return {**copy.deepcopy(_shapes()[kind]), **values}
 
 
 def new(tx: Transaction, kind: str, object_id: str, **values: Any) -> Document:
-    """Return a new object of the kind, made now."""
+    """Return a new object of the kind, created now; it is not stored yet."""
     return {"id": object_id, "created": tx.now, **shape(kind, **values)}
 
 
 def public(value: Any) -> Any:
-    """Return a copy without what the sandbox keeps for itself."""
+    """Return a copy without the "_" keys."""
     if isinstance(value, dict):
         return {key: public(item) for key, item in value.items() if key != "_"}
     if isinstance(value, list):
@@ -45,7 +45,7 @@ def page(url: str, data: list[Document], *, has_more: bool = False) -> Document:
 
 
 def line_item(tx: Transaction, line: dict[str, Any]) -> Document:
-    """Return a line of a session with its price and product, which are made for this sale."""
+    """Return a line of a session with a price and a product of its own."""
     data, quantity = line["price_data"], line.get("quantity", 1)
     unit, currency, about = data["unit_amount"], data["currency"].lower(), data["product_data"]
     product = new(tx, "product", new_id("prod", 14), name=about["name"], updated=tx.now)
@@ -59,7 +59,7 @@ def line_item(tx: Transaction, line: dict[str, Any]) -> Document:
 
 
 def payment_intent(tx: Transaction, session: Document) -> Document:
-    """Return an intent over the session's amount that still waits for a payment method."""
+    """Return a payment intent for the session's amount, without a payment method."""
     intent_id = new_id("pi")
     intent = new(tx, "payment_intent", intent_id, client_secret=new_id(f"{intent_id}_secret"))
     intent |= {"amount": session["amount_total"], "currency": session["currency"]}
@@ -67,7 +67,7 @@ def payment_intent(tx: Transaction, session: Document) -> Document:
 
 
 def charge(tx: Transaction, amount: int, currency: str, email: str | None) -> Document:
-    """Return a succeeded charge without its means of payment; `amount` in minor units."""
+    """Return a succeeded charge (minor units); the caller adds `payment_method_details`."""
     made = new(tx, "charge", new_id("ch"), amount=amount, amount_captured=amount)
     made |= {"currency": currency, "payment_method": new_id("pm"), "_": {}}
     made["billing_details"]["email"] = email
@@ -76,7 +76,9 @@ def charge(tx: Transaction, amount: int, currency: str, email: str | None) -> Do
 
 def card_details(card: Card, amount: int) -> Document:
     """Return `payment_method_details` of a charge; `amount` in minor units."""
-    details = shape("card_details", **_face(card), amount_authorized=amount, network=card.brand)
+    details = shape(
+        "card_details", **_card_fields(card), amount_authorized=amount, network=card.brand
+    )
     details["overcapture"] = {"maximum_amount_capturable": amount, "status": "unavailable"}
     if card.authenticated:
         details["three_d_secure"] = shape("three_d_secure")
@@ -85,10 +87,10 @@ def card_details(card: Card, amount: int) -> Document:
 
 def card_source(card: Card) -> Document:
     """Return the card object inside a token or a legacy charge."""
-    return {"id": new_id("card"), **shape("card", **_face(card), brand=card.brand.title())}
+    return {"id": new_id("card"), **shape("card", **_card_fields(card), brand=card.brand.title())}
 
 
-def _face(card: Card) -> Document:
+def _card_fields(card: Card) -> Document:
     return {
         "exp_month": card.exp_month,
         "exp_year": card.exp_year,
@@ -98,7 +100,7 @@ def _face(card: Card) -> Document:
 
 
 def refund(tx: Transaction, charge: Document, amount: int) -> Document:
-    """Return a refund that went through; `amount` in minor units."""
+    """Return a succeeded refund (minor units)."""
     made = new(tx, "refund", new_id("re"), amount=amount, charge=charge["id"])
     made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
     if charge["payment_method_details"]["type"] == "konbini":
@@ -108,7 +110,7 @@ def refund(tx: Transaction, charge: Document, amount: int) -> Document:
 
 
 def dispute(tx: Transaction, charge: Document, reason: str) -> Document:
-    """Return a dispute over what is left of the charge."""
+    """Return a dispute over the part of the charge that was not refunded."""
     brand = charge["payment_method_details"]["card"]["brand"]
     network = {"brand": brand, "network": brand}
     code = {"fraudulent": "10.4", "product_not_received": "13.1"}.get(reason)

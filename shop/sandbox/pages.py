@@ -1,4 +1,4 @@
-"""The pages a customer sees: checkout, the bank's question, the konbini slip."""
+"""The pages that a customer sees: checkout, 3-D Secure challenge, konbini voucher."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,17 +6,17 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import NotFound
-from werkzeug.wrappers import Response as BaseResponse
+from werkzeug.wrappers import Response
 
 from . import cards, clock, payments
-from .box import sandbox
 from .cards import Behaviour, Card
-from .money import written
+from .money import format_amount
+from .state import current_state
 from .store import Document, Transaction
-from .terms import is_email
-from .texts import language, words
+from .texts import choose_language, texts
+from .validation import is_email
 
 bp = Blueprint("pages", __name__, url_prefix="/checkout")
 JAPAN = timezone(timedelta(hours=9))
@@ -24,7 +24,7 @@ JAPAN = timezone(timedelta(hours=9))
 
 @dataclass
 class Form:
-    """What the customer typed, and what is wrong with it by field."""
+    """The checkout form as typed, with an error text for each wrong field."""
 
     email: str = ""
     method: str = "card"
@@ -36,90 +36,73 @@ class Form:
 
 
 @bp.before_request
-def wind() -> None:
-    """Expire what is due before anybody looks at it."""
-    clock.tick(sandbox().store)
+def tick() -> None:
+    """Expire sessions that are due, before one of them is shown."""
+    clock.tick(current_state().store)
 
 
 @bp.get("/<session_id>")
-def show(session_id: str) -> BaseResponse:
-    """Show the form, or lead on where there is nothing left to pay."""
-    with sandbox().store.read() as tx:
-        session = _session(tx, session_id)
-    return _elsewhere(session) or _checkout(session, Form(session["customer_email"] or ""), 200)
+def show(session_id: str) -> Response:
+    """Show the checkout form, or redirect from a session that is no longer open."""
+    with current_state().store.read() as tx:
+        session = _open_session(tx, session_id)
+    return _page("checkout.html", session, form=Form(session["customer_email"] or ""))
 
 
 @bp.post("/<session_id>")
-def pay(session_id: str) -> BaseResponse:
-    """Take the form: 303 onward, 402 declined, 422 where a field needs mending."""
-    box = sandbox()
-    with box.store.write() as tx:
-        session = _session(tx, session_id)
-        elsewhere = _elsewhere(session)
-        if elsewhere:
-            return elsewhere
-        form = _read(session, tx.now)
-        why = None if form.errors else _confirm(tx, session, form)
-    if form.errors:
-        return _checkout(session, form, 422)
-    box.courier.deliver_due(tx.raised)
-    return _onward(session, form, why)
+def pay(session_id: str) -> Response:
+    """Pay: 303 where that worked, 402 where the card is declined, 422 where a field is wrong."""
+    state = current_state()
+    with state.store.write() as tx:
+        session = _open_session(tx, session_id)
+        form = _read_form(session, tx.now)
+        if form.errors:
+            return _page("checkout.html", session, 422, form=form)
+        decline = None
+        if form.card:
+            decline = payments.pay_by_card(tx, session, form.email, form.card)
+        else:
+            voucher_url = url_for("pages.voucher", session_id=session_id, _external=True)
+            payments.issue_voucher(tx, session, form.email, voucher_url)
+    state.dispatcher.deliver_due(tx.emitted)
+    return _after_payment(session, form, decline)
 
 
-def _confirm(tx: Transaction, session: Document, form: Form) -> Behaviour | None:
-    if form.card:
-        return payments.pay_by_card(tx, session, form.email, form.card)
-    voucher_url = url_for("pages.voucher", session_id=session["id"], _external=True)
-    payments.issue_voucher(tx, session, form.email, voucher_url)
-    return None
-
-
-def _onward(session: Document, form: Form, why: Behaviour | None) -> BaseResponse:
-    if why is not None:
-        text = _words(session)
-        form.declined = text.get(f"declined_{why.decline_code or why.code}", text["declined"])
-        return _checkout(session, form, 402)
-    if session["status"] == "open":
-        return redirect(url_for("pages.challenge", session_id=session["id"]), 303)
-    return _elsewhere(session) or _checkout(session, form, 200)
+def _after_payment(session: Document, form: Form, decline: Behaviour | None) -> Response:
+    if decline is not None:
+        text, code = _texts(session), decline.decline_code or decline.code
+        form.declined = text.get(f"declined_{code}", text["declined"])
+        return _page("checkout.html", session, 402, form=form)
+    challenge_url = url_for("pages.challenge", session_id=session["id"])
+    return _closed_response(session) or redirect(challenge_url, 303)
 
 
 @bp.get("/<session_id>/challenge")
-def challenge(session_id: str) -> BaseResponse:
-    """Show the bank's question."""
-    with sandbox().store.read() as tx:
-        session = _session(tx, session_id)
-    elsewhere = _elsewhere(session)
-    if elsewhere:
-        return elsewhere
-    if not session["_"].get("asked"):
-        return redirect(url_for("pages.show", session_id=session_id), 303)
+def challenge(session_id: str) -> Response:
+    """Show the challenge of 3-D Secure, which asks whether the customer is the cardholder."""
+    with current_state().store.read() as tx:
+        session = _open_session(tx, session_id, challenged=True)
     return _page("challenge.html", session)
 
 
 @bp.post("/<session_id>/challenge")
-def answer(session_id: str) -> BaseResponse:
-    """Take the answer to the bank's question: `result` is `complete` or `fail`."""
-    box = sandbox()
+def answer(session_id: str) -> Response:
+    """Take the answer to the challenge: `result` is `complete` or `fail`."""
+    state = current_state()
     result = request.form.get("result")
-    with box.store.write() as tx:
-        session = _session(tx, session_id)
-        elsewhere = _elsewhere(session)
-        if elsewhere:
-            return elsewhere
-        if not session["_"].get("asked"):
-            return redirect(url_for("pages.show", session_id=session_id), 303)
+    with state.store.write() as tx:
+        session = _open_session(tx, session_id, challenged=True)
         if result not in ("complete", "fail"):
-            return _page("challenge.html", session, status=422)
-        why = payments.answer_bank(tx, session, agreed=result == "complete")
-    box.courier.deliver_due(tx.raised)
-    return _onward(session, Form(session["_"]["email"]), why)
+            return _page("challenge.html", session, 422)
+        decline = payments.answer_challenge(tx, session, agreed=result == "complete")
+    state.dispatcher.deliver_due(tx.emitted)
+    return _after_payment(session, Form(session["_"]["email"]), decline)
 
 
 @bp.get("/<session_id>/voucher")
-def voucher(session_id: str) -> BaseResponse:
-    """Show the slip to pay at a convenience store."""
-    with sandbox().store.read() as tx:
+def voucher(session_id: str) -> Response:
+    """Show the voucher to pay at a convenience store."""
+    with current_state().store.read() as tx:
         session = _session(tx, session_id)
     if not session["_"].get("slip"):
         return redirect(url_for("pages.show", session_id=session_id), 303)
@@ -135,86 +118,91 @@ def _session(tx: Transaction, session_id: str) -> Document:
     return session
 
 
-def _elsewhere(session: Document) -> BaseResponse | None:
-    """Return where to go from a session that is no longer open, None where it is."""
+def _open_session(tx: Transaction, session_id: str, *, challenged: bool = False) -> Document:
+    """Return the session; redirects where it is not open, or not `challenged` by the bank."""
+    session = _session(tx, session_id)
+    closed = _closed_response(session)
+    if closed:
+        abort(closed)
+    if challenged and not session["_"].get("asked"):
+        abort(redirect(url_for("pages.show", session_id=session_id), 303))
+    return session
+
+
+def _closed_response(session: Document) -> Response | None:
+    """Return the response for a session that is paid, waiting or expired, None for an open one."""
     if session["status"] == "open":
         return None
     if session["status"] == "expired":
-        return _page("expired.html", session, status=410)
+        return _page("expired.html", session, 410)
     if session["_"].get("slip"):
         return redirect(url_for("pages.voucher", session_id=session["id"]), 303)
     return redirect(success_url(session), 303)
 
 
 def success_url(session: Document) -> str:
-    """Return where the shop wants its paid customers."""
+    """Return the shop's address for customers who have paid."""
     url: str = session["success_url"]
     return url.replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _read(session: Document, now: int) -> Form:
-    """Return what the form holds, with an error beside every field that needs mending."""
+def _read_form(session: Document, now: int) -> Form:
+    """Return the form as typed, with its errors, and the card where all fields are right."""
     given = request.form
     form = Form(
-        email=cards.plain(given.get("email", "")),
+        email=cards.normalise(given.get("email", "")),
         method=given.get("method", "card"),
-        number=cards.plain(given.get("number", "")),
-        expiry=cards.plain(given.get("expiry", "")),
+        number=cards.normalise(given.get("number", "")),
+        expiry=cards.normalise(given.get("expiry", "")),
     )
-    text = _words(session)
+    text = _texts(session)
     if not is_email(form.email):
         form.errors["email"] = text["bad_email"]
     if form.method not in session["payment_method_types"]:
         form.errors["method"] = text["bad_method"]
         form.method = session["payment_method_types"][0]
-    elif form.method == "card":
-        _read_card(form, given.get("cvc", ""), now, text)
-    return form
-
-
-def _read_card(form: Form, cvc: str, now: int, text: Mapping[str, str]) -> None:
-    number, expiry, cvc = cards.digits(form.number), cards.expiry(form.expiry), cards.plain(cvc)
-    if not cards.plausible(number):
+    if form.method != "card" or "method" in form.errors:
+        return form
+    number, expiry = cards.card_digits(form.number), cards.parse_expiry(form.expiry)
+    cvc = cards.normalise(given.get("cvc", ""))
+    if not cards.is_card_number(number):
         form.errors["number"] = text["bad_number"]
     if expiry is None:
         form.errors["expiry"] = text["bad_expiry"]
-    elif cards.expired(*expiry, now):
+    elif cards.is_expired(*expiry, now):
         form.errors["expiry"] = text["past_expiry"]
     if not (cvc.isascii() and cvc.isdecimal() and len(cvc) in (3, 4)):
         form.errors["cvc"] = text["bad_cvc"]
     if expiry and not form.errors:
-        form.card = cards.card(number, *expiry)
+        form.card = cards.make_card(number, *expiry)
+    return form
 
 
-def _words(session: Document) -> Mapping[str, str]:
-    return words(language(session["locale"], request.accept_languages))
-
-
-def _checkout(session: Document, form: Form, status: int) -> Response:
-    return _page("checkout.html", session, status=status, form=form)
+def _texts(session: Document) -> Mapping[str, str]:
+    return texts(choose_language(session["locale"], request.accept_languages))
 
 
 def _page(template: str, session: Document, status: int = 200, **context: Any) -> Response:
-    text = _words(session)
+    text = _texts(session)
     currency = session["currency"]
     html = render_template(
         template,
         session=session,
         text=text,
-        money=lambda amount: written(amount, currency),
+        money=lambda amount: format_amount(amount, currency),
         success_url=success_url(session),
         back_url=session["cancel_url"],
         **context,
     )
     response = make_response(html, status)
-    # Browsers hold form-action against the redirect that answers a form, too.
+    # Browsers apply form-action to the redirect after a form, too.
     targets = {_origin(url) for url in (session["success_url"], session["cancel_url"]) if url}
     response.headers["Content-Security-Policy"] = policy(sorted(targets))
     return response
 
 
 def policy(form_targets: list[str] | None = None) -> str:
-    """Return the Content-Security-Policy of a page whose forms may lead to those origins."""
+    """Return the Content-Security-Policy of a page whose forms lead to itself or these origins."""
     targets = " ".join(["'self'", *(form_targets or [])])
     return (
         "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none';"

@@ -10,33 +10,28 @@ NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 DEEPEST = 12
 
 
-def nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return the parameters as nested dicts; lists are dicts by index until a type says more.
+def parse(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the parameters as nested dicts; raises ParameterError where names do not fit together.
 
-    Raises ParameterError where names contradict each other.
+    A list comes out as a dict by index, for only the types of the SDK tell which is which.
     """
     root: dict[str, Any] = {}
     for name, value in pairs:
-        *path, last = _path(name)
-        place = root
-        for step in path:
-            inner = place.setdefault(_key(place, step), {})
-            if not isinstance(inner, dict):
+        match = NAME.fullmatch(name)
+        keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])] if match else []
+        if not keys or len(keys) > DEEPEST:
+            text = f"Received unknown parameter: {name[:100]}"
+            raise ParameterError(text, param=name[:100], code="parameter_unknown")
+        parent = root
+        for key in keys[:-1]:
+            child = parent.setdefault(key or _next_index(parent), {})
+            if not isinstance(child, dict):
                 raise ParameterError(f"Invalid hash: {name[:100]}", param=name[:100])
-            place = inner
-        place[_key(place, last)] = value
+            parent = child
+        parent[keys[-1] or _next_index(parent)] = value
     return root
 
 
-def _path(name: str) -> list[str]:
-    match = NAME.fullmatch(name)
-    steps = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])] if match else []
-    if not steps or len(steps) > DEEPEST:
-        text = f"Received unknown parameter: {name[:100]}"
-        raise ParameterError(text, param=name[:100], code="parameter_unknown")
-    return steps
-
-
-def _key(place: dict[str, Any], step: str) -> str:
-    """Return the step itself; `[]` appends."""
-    return step or str(len(place))
+def _next_index(items: dict[str, Any]) -> str:
+    """Return the key that `[]` stands for: it appends."""
+    return str(len(items))

@@ -1,4 +1,4 @@
-"""What becomes of a session once the customer sends the form."""
+"""Paying a session: by card, after 3-D Secure, or by konbini voucher."""
 
 import dataclasses
 import secrets
@@ -8,9 +8,10 @@ from .cards import Behaviour, Card
 from .events import emit
 from .store import Document, Transaction, new_id
 
-MINUTES = 60
-# Cards that cause trouble later do so after this many seconds of the sandbox's clock.
+# Test cards that dispute or fail later do so after this many seconds on the sandbox's clock.
 LATER = 60
+# Japan is at UTC+9 and has no summer time.
+JAPAN_OFFSET = 9 * 3600
 NOT_AUTHENTICATED = Behaviour("payment_intent_authentication_failure")
 VOUCHER_EXPIRED = Behaviour("payment_intent_payment_attempt_expired")
 MESSAGES = {
@@ -29,21 +30,22 @@ MESSAGES = {
 }
 
 
-def message(behaviour: Behaviour) -> str:
-    """Return Stripe's own words for a decline."""
+def decline_message(behaviour: Behaviour) -> str:
+    """Return Stripe's own message for a decline."""
     return MESSAGES.get(behaviour.decline_code or "") or MESSAGES[behaviour.code or "card_declined"]
 
 
 def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> Behaviour | None:
-    """Confirm an open session with a card; return why it was declined, None otherwise.
+    """Pay an open session with a card; return the behaviour that declined it, None otherwise.
 
-    Afterwards the session is complete, or waits for the bank's question (`session["_"]["asked"]`).
+    Afterwards the session is complete, or open with the card that the bank asks about in
+    `session["_"]["asked"]`.
     """
-    intent = _intent(tx, session, "card")
+    intent = _prepare_intent(tx, session, "card")
     session["_"] |= {"asked": None, "email": email}
     if card.behaviour.authenticate and not card.authenticated:
         session["_"]["asked"] = card.to_dict()
-        # The hosted page asks by itself; the integration has nothing to act upon.
+        # The hosted page shows the challenge, so the integration has nothing to do.
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)
         return None
@@ -52,45 +54,39 @@ def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> B
         _fail_intent(tx, session, intent, card.behaviour, charge["id"])
         return card.behaviour
     _succeed_intent(tx, intent, charge)
-    _complete(tx, session, email, "paid")
+    _complete_session(tx, session, email, "paid")
     return None
 
 
-def answer_bank(tx: Transaction, session: Document, *, agreed: bool) -> Behaviour | None:
-    """Take the customer's answer to the bank's question; return why it was declined, or None."""
+def answer_challenge(tx: Transaction, session: Document, *, agreed: bool) -> Behaviour | None:
+    """Finish 3-D Secure; return the behaviour that declined the card, None otherwise."""
     card = Card.from_dict(session["_"]["asked"])
     if agreed:
         authenticated = dataclasses.replace(card, authenticated=True)
         return pay_by_card(tx, session, session["_"]["email"], authenticated)
-    intent = _intent(tx, session, "card")
+    intent = _prepare_intent(tx, session, "card")
     session["_"]["asked"] = None
     _fail_intent(tx, session, intent, NOT_AUTHENTICATED, None)
     return NOT_AUTHENTICATED
 
 
 def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: str) -> None:
-    """Complete the session unpaid, with a slip for the convenience store."""
-    intent = _intent(tx, session, "konbini")
-    expires_at = _voucher_end(tx.now, session["_"]["konbini_days"])
-    store = {
-        "confirmation_number": "11111111110",
-        "payment_code": f"{secrets.randbelow(10**11):011}",
-    }
+    """Complete the session unpaid, with a voucher to pay at a convenience store."""
+    intent = _prepare_intent(tx, session, "konbini")
+    # The voucher can be paid until 23:59:59 of its last day in Japan.
+    last_day = (tx.now + JAPAN_OFFSET) // 86400 + session["_"]["konbini_days"]
+    expires_at = (last_day + 1) * 86400 - JAPAN_OFFSET - 1
+    code = f"{secrets.randbelow(10**11):011}"
+    store = {"confirmation_number": "11111111110", "payment_code": code}
     stores = dict.fromkeys(("familymart", "lawson", "ministop", "seicomart"), store)
     details = {"expires_at": expires_at, "hosted_voucher_url": voucher_url, "stores": stores}
-    intent["next_action"] = {
-        "type": "konbini_display_details",
-        "konbini_display_details": details,
-    }
+    kind = "konbini_display_details"
+    intent["next_action"] = {"type": kind, kind: details}
     session["_"]["slip"] = details
     _intent_needs_action(tx, session, intent)
-    _complete(tx, session, email, "unpaid")
-    _schedule_voucher(tx, session, email, expires_at)
-
-
-def _schedule_voucher(tx: Transaction, session: Document, email: str, expires_at: int) -> None:
-    """Have the slip paid or expire, as the documented test addresses say."""
-    soon = tx.now + 3 * MINUTES
+    _complete_session(tx, session, email, "unpaid")
+    # Stripe's test e-mails decide the voucher's fate; with any other it is paid in three minutes.
+    soon = tx.now + 180
     action, due = {
         "succeed_immediately": ("pay_voucher", tx.now),
         "expire_immediately": ("expire_voucher", tx.now),
@@ -101,16 +97,13 @@ def _schedule_voucher(tx: Transaction, session: Document, email: str, expires_at
 
 
 def pay_voucher(tx: Transaction, session: Document) -> None:
-    """Somebody paid the slip at the counter."""
-    intent = _intent(tx, session, "konbini")
-    charge = objects.charge(
-        tx, intent["amount"], intent["currency"], session["customer_details"]["email"]
-    )
-    charge["payment_method_details"] = {
-        "type": "konbini",
-        "konbini": {"store": {"chain": "lawson"}},
-    }
-    _tie(charge, intent)
+    """Record that the voucher was paid at the counter."""
+    intent = _prepare_intent(tx, session, "konbini")
+    email = session["customer_details"]["email"]
+    charge = objects.charge(tx, intent["amount"], intent["currency"], email)
+    konbini = {"store": {"chain": "lawson"}}
+    charge["payment_method_details"] = {"type": "konbini", "konbini": konbini}
+    _copy_intent(charge, intent)
     tx.put(charge)
     emit(tx, "charge.succeeded", charge)
     _succeed_intent(tx, intent, charge)
@@ -120,8 +113,8 @@ def pay_voucher(tx: Transaction, session: Document) -> None:
 
 
 def expire_voucher(tx: Transaction, session: Document) -> None:
-    """Nobody paid the slip in time; the session stays complete and unpaid."""
-    intent = _intent(tx, session, "konbini")
+    """Record that the voucher was not paid in time; the session stays complete and unpaid."""
+    intent = _prepare_intent(tx, session, "konbini")
     session["_"]["slip"]["late"] = True
     _fail_intent(tx, session, intent, VOUCHER_EXPIRED, None)
     emit(tx, "checkout.session.async_payment_failed", session)
@@ -136,14 +129,23 @@ def charge_card(
     intent: Document | None = None,
     **details: object,
 ) -> Document:
-    """Charge a card (minor units) and return the charge, which may have failed."""
+    """Charge a card (minor units) and return the charge, succeeded or failed."""
     charge = {**objects.charge(tx, amount, currency, email), **details}
     charge["payment_method_details"] = objects.card_details(card, amount)
     charge["_"] = {"later": card.behaviour.later, "reason": card.behaviour.reason}
     if intent:
-        _tie(charge, intent)
+        _copy_intent(charge, intent)
     if card.behaviour.code:
-        _fail_charge(charge, card.behaviour)
+        blocked = card.behaviour.decline_code == "fraudulent"
+        charge |= {"amount_captured": 0, "captured": False, "paid": False, "status": "failed"}
+        charge["failure_code"] = card.behaviour.code
+        charge["failure_message"] = decline_message(card.behaviour)
+        charge["outcome"] |= {
+            "network_status": "not_sent_to_network" if blocked else "declined_by_network",
+            "reason": card.behaviour.decline_code or card.behaviour.code,
+            "seller_message": "The bank did not return any further details with this decline.",
+            "type": "blocked" if blocked else "issuer_declined",
+        }
     tx.put(charge)
     emit(tx, "charge.failed" if card.behaviour.code else "charge.succeeded", charge)
     if card.behaviour.later in ("dispute", "inquiry"):
@@ -151,30 +153,13 @@ def charge_card(
     return charge
 
 
-def _fail_charge(charge: Document, behaviour: Behaviour) -> None:
-    blocked = behaviour.decline_code == "fraudulent"
-    network = "not_sent_to_network" if blocked else "declined_by_network"
-    kind = "blocked" if blocked else "issuer_declined"
-    reason = behaviour.decline_code or behaviour.code
-    charge |= {"amount_captured": 0, "captured": False, "paid": False, "status": "failed"}
-    charge |= {"failure_code": behaviour.code, "failure_message": message(behaviour)}
-    charge["outcome"] |= {
-        "network_status": network,
-        "reason": reason,
-        "seller_message": "The bank did not return any further details with this decline.",
-        "type": kind,
-    }
+def _copy_intent(charge: Document, intent: Document) -> None:
+    copied = {name: intent[name] for name in ("metadata", "description", "receipt_email")}
+    charge |= {"payment_intent": intent["id"], **copied}
 
 
-def _tie(charge: Document, intent: Document) -> None:
-    charge["payment_intent"] = intent["id"]
-    charge["metadata"] = intent["metadata"]
-    charge["description"] = intent["description"]
-    charge["receipt_email"] = intent["receipt_email"]
-
-
-def _intent(tx: Transaction, session: Document, method: str) -> Document:
-    """Return the session's intent; the first attempt to pay makes it."""
+def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document:
+    """Return the session's intent with a new payment method; the first attempt creates it."""
     if session["payment_intent"]:
         intent = tx.get(session["payment_intent"], "payment_intent") or {}
     else:
@@ -200,7 +185,7 @@ def _fail_intent(
         "charge": charge_id,
         "code": why.code,
         "decline_code": why.decline_code,
-        "message": message(why),
+        "message": decline_message(why),
     }
     intent["last_payment_error"] = {name: value for name, value in error.items() if value}
     intent |= {"status": "requires_payment_method", "payment_method": None, "next_action": None}
@@ -211,26 +196,14 @@ def _fail_intent(
 
 
 def _succeed_intent(tx: Transaction, intent: Document, charge: Document) -> None:
-    intent |= {
-        "amount_received": intent["amount"],
-        "last_payment_error": None,
-        "latest_charge": charge["id"],
-        "next_action": None,
-        "status": "succeeded",
-    }
+    intent |= {"status": "succeeded", "next_action": None, "last_payment_error": None}
+    intent |= {"amount_received": intent["amount"], "latest_charge": charge["id"]}
     tx.put(intent)
     emit(tx, "payment_intent.succeeded", intent)
 
 
-def _complete(tx: Transaction, session: Document, email: str, payment_status: str) -> None:
-    session["status"] = "complete"
-    session["payment_status"] = payment_status
+def _complete_session(tx: Transaction, session: Document, email: str, payment_status: str) -> None:
+    session |= {"status": "complete", "payment_status": payment_status}
     session["customer_details"] = objects.shape("customer_details", email=email)
     tx.put(session)
     emit(tx, "checkout.session.completed", session)
-
-
-def _voucher_end(now: int, days: int) -> int:
-    """Return 23:59:59 in Japan (UTC+9, no summer time) that many days on."""
-    japan = 9 * 3600
-    return ((now + japan) // 86400 + days + 1) * 86400 - japan - 1

@@ -1,4 +1,4 @@
-"""The sandbox's memory: one SQLite file that several processes may share."""
+"""The sandbox's database: one SQLite file that several processes may share."""
 
 import json
 import secrets
@@ -52,20 +52,20 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    """Return a fresh identifier in Stripe's manner, such as `ch_3kd…`."""
+    """Return a random id in Stripe's format, such as `ch_3kd…`."""
     return f"{prefix}_{''.join(secrets.choice(ALPHABET) for _ in range(length))}"
 
 
 class Transaction:
-    """One transaction over the store. `now` is the sandbox's clock in whole seconds."""
+    """One transaction. `now` is the sandbox's clock, `real_now` the machine's, both in seconds."""
 
-    def __init__(self, connection: sqlite3.Connection, *, delivers: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, has_receiver: bool) -> None:
         self.execute = connection.execute
-        self.delivers = delivers
+        self.has_receiver = has_receiver
         self.real_now = int(time.time())
         self.now = self.real_now + int(self.setting("clock_offset", 0))
         self.request: Document = {"id": None, "idempotency_key": None}
-        self.raised: list[str] = []
+        self.emitted: list[str] = []
 
     def get(self, object_id: str, kind: str) -> Document | None:
         """Return the document, or None where there is none of that kind."""
@@ -101,7 +101,7 @@ class Transaction:
         return [json.loads(row[0]) for row in rows]
 
     def seq(self, object_id: str) -> int | None:
-        """Return the object's place in the order of creation, or None where it is unknown."""
+        """Return the object's place in the order of creation, None for an unknown one."""
         row = self.execute("select seq from objects where id = ?", (object_id,)).fetchone()
         return row[0] if row else None
 
@@ -119,7 +119,7 @@ class Transaction:
             )
 
     def schedule(self, due: int, action: str, object_id: str) -> None:
-        """Have the action done to the object when the sandbox's clock passes `due`."""
+        """Run the action of `clock.ACTIONS` on the object when the sandbox's clock passes `due`."""
         self.execute(
             "insert into schedule (due, action, object) values (?, ?, ?)",
             (due, action, object_id),
@@ -127,11 +127,11 @@ class Transaction:
 
 
 class Store:
-    """Opens transactions; touches no file before the first one."""
+    """Opens transactions; the file is made at the first one."""
 
-    def __init__(self, database: Path | str, *, delivers: bool) -> None:
+    def __init__(self, database: Path | str, *, has_receiver: bool) -> None:
         self._path = Path(database)
-        self._delivers = delivers
+        self._has_receiver = has_receiver
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -150,7 +150,7 @@ class Store:
         with closing(self._connect()) as connection:
             connection.execute(begin)
             try:
-                yield Transaction(connection, delivers=self._delivers)
+                yield Transaction(connection, has_receiver=self._has_receiver)
             except BaseException:
                 connection.execute("rollback")
                 raise
@@ -160,7 +160,7 @@ class Store:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         if not _version(connection):
-            # Two processes may get here at once: the second waits, looks again and finds it done.
+            # Two processes may start at once: the second waits here, then finds the tables made.
             connection.execute("begin immediate")
             if not _version(connection):
                 for statement in SCHEMA.split(";"):

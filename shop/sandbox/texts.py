@@ -1,4 +1,4 @@
-"""The customer's words, in English and Japanese (`words.json`)."""
+"""The texts of the customer's pages, in English and Japanese (`texts.json`)."""
 
 import functools
 import json
@@ -10,17 +10,17 @@ from werkzeug.datastructures import LanguageAccept
 
 @functools.cache
 def _languages() -> dict[str, dict[str, str]]:
-    path = Path(__file__).with_name("words.json")
+    path = Path(__file__).with_name("texts.json")
     languages: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
     return languages
 
 
-def language(locale: str | None, accepted: LanguageAccept) -> str:
-    """Return the session's own language, or the one the browser likes best."""
+def choose_language(locale: str | None, accepted: LanguageAccept) -> str:
+    """Return the session's language, or the one that the browser prefers."""
     wanted = (locale or "auto").partition("-")[0]
     return wanted if wanted in _languages() else accepted.best_match(_languages(), "en") or "en"
 
 
-def words(code: str) -> Mapping[str, str]:
-    """Return the words of a language."""
-    return _languages()[code]
+def texts(language: str) -> Mapping[str, str]:
+    """Return the texts in a language."""
+    return _languages()[language]

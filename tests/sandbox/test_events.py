@@ -15,55 +15,50 @@ import pytest
 import stripe
 
 from shop.sandbox import create_app, create_sandbox
-from shop.sandbox.events import http_deliver
-from tests.sandbox_helpers import SECRET, TERMS, Bench, client
+from shop.sandbox.dispatcher import http_deliver
+from tests.sandbox.helpers import SECRET, SESSION, SandboxClient, client
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-def test_events_are_signed_and_whole(bench: Bench) -> None:
-    session = bench.create()
-    bench.pay(session)
-    event = bench.receiver.events[-1]
+def test_events_are_signed_and_whole(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    sandbox.pay(session)
+    event = sandbox.receiver.events[-1]
     assert event["type"] == "checkout.session.completed"
     assert event["data"]["object"]["id"] == session["id"]
     assert event["data"]["object"]["payment_status"] == "paid"
     assert event["livemode"] is False
     assert event["api_version"] == "2026-10-28.endive"
-    assert bench.get(f"/events/{event['id']}")["pending_webhooks"] == 0
-    listed = bench.get("/events", type="checkout.session.completed")["data"]
+    assert sandbox.get(f"/events/{event['id']}")["pending_webhooks"] == 0
+    listed = sandbox.get("/events", type="checkout.session.completed")["data"]
     assert [e["id"] for e in listed] == [event["id"]]
     types = ["charge.succeeded", "payment_intent.succeeded"]
-    assert len(bench.get("/events", types=types)["data"]) == 2
+    assert len(sandbox.get("/events", types=types)["data"]) == 2
 
 
-def test_an_event_names_the_request_that_raised_it(bench: Bench) -> None:
-    path = f"/checkout/sessions/{bench.create()['id']}/expire"
-    answer = bench.api("POST", path, headers={"Idempotency-Key": "expire-1"})
-    (event,) = bench.receiver.events
+def test_an_event_names_the_request_that_raised_it(sandbox: SandboxClient) -> None:
+    path = f"/checkout/sessions/{sandbox.create()['id']}/expire"
+    answer = sandbox.api("POST", path, headers={"Idempotency-Key": "expire-1"})
+    (event,) = sandbox.receiver.events
     assert event["request"] == {
         "id": answer.headers["Request-Id"],
         "idempotency_key": "expire-1",
     }
 
 
-def test_signatures_hold_while_the_clock_runs_ahead(bench: Bench) -> None:
-    bench.control("clock", advance=90 * 86400)
-    bench.pay(bench.create())
-    assert len(bench.receiver.events) == 3
-    assert bench.receiver.events[0]["created"] > time.time() + 80 * 86400
+def test_signatures_hold_while_the_clock_runs_ahead(sandbox: SandboxClient) -> None:
+    sandbox.control("clock", advance=90 * 86400)
+    sandbox.pay(sandbox.create())
+    assert len(sandbox.receiver.events) == 3
+    assert sandbox.receiver.events[0]["created"] > time.time() + 80 * 86400
 
 
-def test_in_process_calls_leave_the_delivery_to_the_caller(bench: Bench) -> None:
-    path = f"/checkout/sessions/{bench.create()['id']}/expire"
-    bench.api("POST", path, environ_overrides={"shop.in_process": True})
-    assert bench.receiver.events == []
-    assert bench.box.deliver_due() == 1
-    assert bench.receiver.types == ["checkout.session.expired"]
-    assert bench.box.deliver_due() == 0
+def test_in_process_calls_leave_the_delivery_to_the_caller(sandbox: SandboxClient) -> None:
+    path = f"/checkout/sessions/{sandbox.create()['id']}/expire"
+    sandbox.api("POST", path, environ_overrides={"shop.in_process": True})
+    assert sandbox.receiver.events == []
+    assert sandbox.state.deliver_due() == 1
+    assert sandbox.receiver.types == ["checkout.session.expired"]
+    assert sandbox.state.deliver_due() == 0
 
 
 def test_a_delivery_inside_a_delivery_waits_for_the_outer_one(tmp_path: Path) -> None:
@@ -74,53 +69,53 @@ def test_a_delivery_inside_a_delivery_waits_for_the_outer_one(tmp_path: Path) ->
         seen.append(event.type)
         if event.type == "checkout.session.completed":
             intent = event.data.object["payment_intent"]
-            bench.api("POST", "/refunds", {"payment_intent": intent})
+            sandbox.api("POST", "/refunds", {"payment_intent": intent})
             assert seen[-1] == "checkout.session.completed"
         return 200
 
-    bench = Bench(tmp_path, deliver=deliver)
-    bench.pay(bench.create())
-    bench.box.deliver_due()
+    sandbox = SandboxClient(tmp_path, deliver=deliver)
+    sandbox.pay(sandbox.create())
+    sandbox.state.deliver_due()
     assert seen[3:] == ["refund.created", "charge.refunded"]
 
 
-def test_failed_deliveries_are_tried_again_and_then_no_more(bench: Bench) -> None:
-    bench.receiver.status = 302
-    bench.api("POST", f"/checkout/sessions/{bench.create()['id']}/expire")
-    (delivery,) = bench.state()["deliveries"]
+def test_failed_deliveries_are_tried_again_and_then_no_more(sandbox: SandboxClient) -> None:
+    sandbox.receiver.status = 302
+    sandbox.api("POST", f"/checkout/sessions/{sandbox.create()['id']}/expire")
+    (delivery,) = sandbox.snapshot()["deliveries"]
     assert (delivery["status"], delivery["attempts"], delivery["response_code"]) == (
         "pending",
         1,
         302,
     )
-    assert bench.control("clock", advance=9)["offset"] == 9
-    assert bench.state()["deliveries"][0]["attempts"] == 1
+    assert sandbox.control("clock", advance=5)["offset"] == 5
+    assert sandbox.snapshot()["deliveries"][0]["attempts"] == 1
     for attempts in range(2, 7):
-        bench.control("clock", advance=11000)
-        assert bench.state()["deliveries"][0]["attempts"] == attempts
-    bench.control("clock", advance=100_000)
-    (delivery,) = bench.state()["deliveries"]
+        sandbox.control("clock", advance=11000)
+        assert sandbox.snapshot()["deliveries"][0]["attempts"] == attempts
+    sandbox.control("clock", advance=100_000)
+    (delivery,) = sandbox.snapshot()["deliveries"]
     assert (delivery["status"], delivery["attempts"]) == ("failed", 6)
-    assert len({event["id"] for event in bench.receiver.events}) == 1
+    assert len({event["id"] for event in sandbox.receiver.events}) == 1
 
 
-def test_a_retry_succeeds(bench: Bench) -> None:
-    bench.receiver.status = 503
-    bench.pay(bench.create())
-    assert {d["status"] for d in bench.state()["deliveries"]} == {"pending"}
-    bench.receiver.status = 200
-    bench.control("clock", advance=10)
-    assert {d["status"] for d in bench.state()["deliveries"]} == {"delivered"}
-    assert len(bench.receiver.events) == 6
+def test_a_retry_succeeds(sandbox: SandboxClient) -> None:
+    sandbox.receiver.status = 503
+    sandbox.pay(sandbox.create())
+    assert {d["status"] for d in sandbox.snapshot()["deliveries"]} == {"pending"}
+    sandbox.receiver.status = 200
+    sandbox.control("clock", advance=10)
+    assert {d["status"] for d in sandbox.snapshot()["deliveries"]} == {"delivered"}
+    assert len(sandbox.receiver.events) == 6
 
 
 def test_a_receiver_that_breaks_is_a_failed_delivery(tmp_path: Path) -> None:
     def deliver(body: bytes, header: str) -> int:
         raise ConnectionRefusedError("nobody there")
 
-    bench = Bench(tmp_path, deliver=deliver)
-    assert bench.pay(bench.create()).status_code == 303
-    assert "nobody there" in bench.state()["deliveries"][0]["error"]
+    sandbox = SandboxClient(tmp_path, deliver=deliver)
+    assert sandbox.pay(sandbox.create()).status_code == 303
+    assert "nobody there" in sandbox.snapshot()["deliveries"][0]["error"]
 
 
 def test_a_receiver_that_hangs_keeps_the_customer_waiting_once(tmp_path: Path) -> None:
@@ -130,36 +125,36 @@ def test_a_receiver_that_hangs_keeps_the_customer_waiting_once(tmp_path: Path) -
         tries.append(header)
         raise TimeoutError("timed out")
 
-    bench = Bench(tmp_path, deliver=deliver)
-    assert bench.pay(bench.create()).status_code == 303
+    sandbox = SandboxClient(tmp_path, deliver=deliver)
+    assert sandbox.pay(sandbox.create()).status_code == 303
     assert len(tries) == 1
-    assert {d["status"] for d in bench.state()["deliveries"]} == {"pending"}
+    assert {d["status"] for d in sandbox.snapshot()["deliveries"]} == {"pending"}
 
 
 def test_without_a_receiver_nothing_is_queued(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, deliver=None)
-    bench.pay(bench.create())
-    state = bench.state()
-    assert state["deliveries"] == []
-    assert len(state["events"]) == 3
+    sandbox = SandboxClient(tmp_path, deliver=None)
+    sandbox.pay(sandbox.create())
+    snapshot = sandbox.snapshot()
+    assert snapshot["deliveries"] == []
+    assert len(snapshot["events"]) == 3
 
 
 def test_what_falls_due_leaves_when_somebody_looks(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    sandbox: SandboxClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench.control("webhooks", mode="delay", seconds=60)
-    bench.pay(bench.create())
+    sandbox.control("webhooks", mode="delay", seconds=60)
+    sandbox.pay(sandbox.create())
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 61)
-    bench.http.get("/control/state", buffered=True)
-    assert len(bench.receiver.events) == 3
+    sandbox.http.get("/control/state", buffered=True)
+    assert len(sandbox.receiver.events) == 3
 
 
 def test_nothing_is_sent_again_where_nobody_receives(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, deliver=None)
-    bench.pay(bench.create())
-    event = bench.state()["events"][0]["id"]
-    refused = bench.http.post(f"/control/events/{event}/resend", json={})
+    sandbox = SandboxClient(tmp_path, deliver=None)
+    sandbox.pay(sandbox.create())
+    event = sandbox.snapshot()["events"][0]["id"]
+    refused = sandbox.http.post(f"/control/events/{event}/resend", json={})
     assert refused.status_code == 409
     assert "SANDBOX_WEBHOOK_URL" in refused.json["error"]["message"]
 
@@ -167,39 +162,39 @@ def test_nothing_is_sent_again_where_nobody_receives(tmp_path: Path) -> None:
 # Switches
 
 
-def test_drop_and_resend(bench: Bench) -> None:
-    bench.control("webhooks", mode="drop")
-    bench.pay(bench.create())
-    bench.control("clock", advance=86400)
-    assert bench.receiver.events == []
-    event = bench.state()["events"][0]
-    delivery = bench.control(f"events/{event['id']}/resend")
+def test_drop_and_resend(sandbox: SandboxClient) -> None:
+    sandbox.control("webhooks", mode="drop")
+    sandbox.pay(sandbox.create())
+    sandbox.control("clock", advance=86400)
+    assert sandbox.receiver.events == []
+    event = sandbox.snapshot()["events"][0]
+    delivery = sandbox.control(f"events/{event['id']}/resend")
     assert (delivery["event"], delivery["status"]) == (event["id"], "delivered")
-    assert bench.receiver.types == [event["type"]]
+    assert sandbox.receiver.types == [event["type"]]
 
 
-def test_duplicate(bench: Bench) -> None:
-    bench.control("webhooks", mode="duplicate")
-    bench.pay(bench.create())
-    ids = [event["id"] for event in bench.receiver.events]
+def test_duplicate(sandbox: SandboxClient) -> None:
+    sandbox.control("webhooks", mode="duplicate")
+    sandbox.pay(sandbox.create())
+    ids = [event["id"] for event in sandbox.receiver.events]
     assert len(ids) == 6
     assert len(set(ids)) == 3
 
 
-def test_delay(bench: Bench) -> None:
-    bench.control("webhooks", mode="delay", seconds=120)
-    bench.pay(bench.create())
-    bench.control("clock", advance=119)
-    assert bench.receiver.events == []
-    bench.control("clock", advance=1)
-    assert len(bench.receiver.events) == 3
+def test_delay(sandbox: SandboxClient) -> None:
+    sandbox.control("webhooks", mode="delay", seconds=120)
+    sandbox.pay(sandbox.create())
+    sandbox.control("clock", advance=119)
+    assert sandbox.receiver.events == []
+    sandbox.control("clock", advance=1)
+    assert len(sandbox.receiver.events) == 3
 
 
-def test_reorder(bench: Bench) -> None:
-    bench.control("webhooks", mode="reorder")
-    bench.pay(bench.create())
-    assert bench.receiver.types[0] == "checkout.session.completed"
-    assert bench.receiver.types[-1] == "charge.succeeded"
+def test_reorder(sandbox: SandboxClient) -> None:
+    sandbox.control("webhooks", mode="reorder")
+    sandbox.pay(sandbox.create())
+    assert sandbox.receiver.types[0] == "checkout.session.completed"
+    assert sandbox.receiver.types[-1] == "charge.succeeded"
 
 
 def test_reordered_events_do_not_overtake_each_other(tmp_path: Path) -> None:
@@ -209,19 +204,19 @@ def test_reordered_events_do_not_overtake_each_other(tmp_path: Path) -> None:
         seen.append(json.loads(body)["type"])
         # Another visitor's thread would deliver, too, while this one waits for the answer.
         with ThreadPoolExecutor(1) as other:
-            assert other.submit(bench.box.deliver_due).result() == 0
+            assert other.submit(sandbox.state.deliver_due).result() == 0
         return 200
 
-    bench = Bench(tmp_path, deliver=deliver)
-    bench.control("webhooks", mode="reorder")
-    bench.pay(bench.create())
+    sandbox = SandboxClient(tmp_path, deliver=deliver)
+    sandbox.control("webhooks", mode="reorder")
+    sandbox.pay(sandbox.create())
     assert seen == [
         "checkout.session.completed",
         "payment_intent.succeeded",
         "charge.succeeded",
     ]
-    assert {d["attempts"] for d in bench.state()["deliveries"]} == {1}
-    assert {d["error"] for d in bench.state()["deliveries"]} == {None}
+    assert {d["attempts"] for d in sandbox.snapshot()["deliveries"]} == {1}
+    assert {d["error"] for d in sandbox.snapshot()["deliveries"]} == {None}
 
 
 @pytest.mark.parametrize(
@@ -238,62 +233,64 @@ def test_reordered_events_do_not_overtake_each_other(tmp_path: Path) -> None:
         ("api", {"mode": "slow", "seconds": "100000"}),
     ],
 )
-def test_switches_refuse_nonsense(bench: Bench, switch: str, values: dict[str, str]) -> None:
-    assert bench.http.post(f"/control/{switch}", data=values).status_code == 422
-    assert bench.http.post(f"/control/{switch}", json=values).status_code == 422
-    assert bench.http.post(f"/control/{switch}", json=[1]).status_code == 422
+def test_switches_refuse_nonsense(
+    sandbox: SandboxClient, switch: str, values: dict[str, str]
+) -> None:
+    assert sandbox.http.post(f"/control/{switch}", data=values).status_code == 422
+    assert sandbox.http.post(f"/control/{switch}", json=values).status_code == 422
+    assert sandbox.http.post(f"/control/{switch}", json=[1]).status_code == 422
 
 
-def test_broken_requests_to_the_switches(bench: Bench) -> None:
-    assert bench.http.post("/control/events/evt_none/resend").status_code == 404
-    assert bench.http.get("/control/clock").status_code == 405
-    asked = bench.http.post("/control/clock", headers={"Accept": "application/json"})
+def test_broken_requests_to_the_switches(sandbox: SandboxClient) -> None:
+    assert sandbox.http.post("/control/events/evt_none/resend").status_code == 404
+    assert sandbox.http.get("/control/clock").status_code == 405
+    asked = sandbox.http.post("/control/clock", headers={"Accept": "application/json"})
     assert "whole number" in asked.json["error"]["message"]
     for kind in ("application/json", "multipart/form-data; boundary=x", "text/plain"):
-        answer = bench.http.post("/control/clock", data=b"\xff{", content_type=kind)
+        answer = sandbox.http.post("/control/clock", data=b"\xff{", content_type=kind)
         assert answer.status_code == 422
 
 
-def test_switches_for_people_lead_back_to_the_page(bench: Bench) -> None:
-    bench.pay(bench.create())
+def test_switches_for_people_lead_back_to_the_page(sandbox: SandboxClient) -> None:
+    sandbox.pay(sandbox.create())
     for switch, values in (
         ("clock", {"advance": "60"}),
         ("webhooks", {"mode": "deliver"}),
         ("api", {"mode": "ok"}),
-        (f"events/{bench.state()['events'][0]['id']}/resend", {}),
+        (f"events/{sandbox.snapshot()['events'][0]['id']}/resend", {}),
     ):
         headers = {"Accept": "text/html,*/*;q=0.8"}
-        answer = bench.http.post(f"/control/{switch}", data=values, headers=headers)
+        answer = sandbox.http.post(f"/control/{switch}", data=values, headers=headers)
         assert (answer.status_code, answer.location) == (303, "/")
-    page = bench.http.get("/")
+    page = sandbox.http.get("/")
     assert page.status_code == 200
     for text in ("complete", "charge.succeeded", "delivered", "taro@example.com", "¥4,000"):
         assert text in page.text
 
 
-def test_an_empty_page_invites(bench: Bench) -> None:
-    assert "Nothing here yet" in bench.http.get("/").text
+def test_an_empty_page_invites(sandbox: SandboxClient) -> None:
+    assert "Nothing here yet" in sandbox.http.get("/").text
 
 
 def test_only_who_may_sees_and_moves_the_switches(tmp_path: Path) -> None:
     def allowed(environ: Mapping[str, Any]) -> bool:
         return environ.get("HTTP_X_OWNER") == "yes"
 
-    bench = Bench(tmp_path, control_allowed=allowed)
-    session = bench.create()
+    sandbox = SandboxClient(tmp_path, control_allowed=allowed)
+    session = sandbox.create()
     for path in ("/", "/control/state"):
-        assert bench.http.get(path).status_code == 403
-        assert bench.http.get(path, headers={"X-Owner": "yes"}).status_code == 200
+        assert sandbox.http.get(path).status_code == 403
+        assert sandbox.http.get(path, headers={"X-Owner": "yes"}).status_code == 200
     for path in ("clock", "webhooks", "api", "events/evt_1/resend"):
-        answer = bench.http.post(f"/control/{path}", data={"mode": "drop", "advance": "60"})
+        answer = sandbox.http.post(f"/control/{path}", data={"mode": "drop", "advance": "60"})
         assert answer.status_code == 403
         assert "owner" in answer.text
-    assert bench.pay(session).status_code == 303
+    assert sandbox.pay(session).status_code == 303
 
 
-def test_other_sites_cannot_move_the_switches(bench: Bench) -> None:
+def test_other_sites_cannot_move_the_switches(sandbox: SandboxClient) -> None:
     headers = {"Sec-Fetch-Site": "cross-site"}
-    answer = bench.http.post("/control/clock", data={"advance": "60"}, headers=headers)
+    answer = sandbox.http.post("/control/clock", data={"advance": "60"}, headers=headers)
     assert answer.status_code == 403
 
 
@@ -328,20 +325,20 @@ def receiver() -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 def test_delivery_over_http(tmp_path: Path, receiver: tuple[str, list[dict[str, str]]]) -> None:
     url, seen = receiver
-    bench = Bench(tmp_path, deliver=http_deliver(f"{url}/hook"))
-    bench.pay(bench.create())
+    sandbox = SandboxClient(tmp_path, deliver=http_deliver(f"{url}/hook"))
+    sandbox.pay(sandbox.create())
     assert len(seen) == 3
-    assert {d["response_code"] for d in bench.state()["deliveries"]} == {204}
-    bench = Bench(tmp_path / "second", deliver=http_deliver(f"{url}/moved"))
-    bench.pay(bench.create())
+    assert {d["response_code"] for d in sandbox.snapshot()["deliveries"]} == {204}
+    sandbox = SandboxClient(tmp_path / "second", deliver=http_deliver(f"{url}/moved"))
+    sandbox.pay(sandbox.create())
     assert len(seen) == 6
-    assert {d["status"] for d in bench.state()["deliveries"]} == {"pending"}
+    assert {d["status"] for d in sandbox.snapshot()["deliveries"]} == {"pending"}
 
 
 def test_nobody_at_the_webhook(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, deliver=http_deliver("http://127.0.0.1:9/hook"))
-    assert bench.pay(bench.create()).status_code == 303
-    assert "ConnectionRefusedError" in bench.state()["deliveries"][0]["error"]
+    sandbox = SandboxClient(tmp_path, deliver=http_deliver("http://127.0.0.1:9/hook"))
+    assert sandbox.pay(sandbox.create()).status_code == 303
+    assert "ConnectionRefusedError" in sandbox.snapshot()["deliveries"][0]["error"]
 
 
 def test_settings_of_one_that_stands_alone(
@@ -366,7 +363,7 @@ def test_settings_of_one_that_stands_alone(
 def test_it_runs_by_itself(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "shop.sandbox", "run", "--port", "0"],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={"SANDBOX_DATABASE": str(tmp_path / "alone.sqlite3"), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -376,13 +373,13 @@ def test_it_runs_by_itself(tmp_path: Path) -> None:
             assert process.stdout
             line = next(line for line in process.stdout if "Running on" in line)
             sdk = client(line.split()[-1])
-            assert sdk.v1.checkout.sessions.create(TERMS).status == "open"
+            assert sdk.v1.checkout.sessions.create(SESSION).status == "open"
         finally:
             process.terminate()
 
 
 def test_several_processes_share_a_file(tmp_path: Path) -> None:
-    first, second = (Bench(tmp_path) for _ in range(2))
+    first, second = (SandboxClient(tmp_path) for _ in range(2))
     session = first.create()
     assert second.pay(session).status_code == 303
     assert first.session(session)["payment_status"] == "paid"
@@ -396,7 +393,7 @@ def test_importing_and_making_one_is_cheap(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True,
-                            cwd=Path(__file__).parents[1])  # fmt: skip
+                            cwd=Path(__file__).parents[2])  # fmt: skip
     assert result.stdout.strip() == "[]"
     assert not (tmp_path / "never.sqlite3").exists()
 

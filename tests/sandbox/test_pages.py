@@ -2,26 +2,20 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from tests.sandbox_helpers import TERMS, Bench, flat
+from tests.sandbox.helpers import SESSION, SandboxClient, flat
 
 JAPANESE = {"Accept-Language": "ja,en;q=0.5"}
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-def test_the_checkout_shows_the_order(bench: Bench) -> None:
-    session = bench.create(customer_email="taro@example.com")
-    page = bench.http.get(session["url"])
+def test_the_checkout_shows_the_order(sandbox: SandboxClient) -> None:
+    session = sandbox.create(customer_email="taro@example.com")
+    page = sandbox.http.get(session["url"])
     assert page.status_code == 200
     for text in ("T-shirt", "× 2", "¥4,000", "Pay ¥4,000", "taro@example.com", "no money moves"):
         assert text in page.text
@@ -32,8 +26,8 @@ def test_the_checkout_shows_the_order(bench: Bench) -> None:
     assert "<script" not in page.text
 
 
-def test_the_page_is_guarded(bench: Bench) -> None:
-    page = bench.http.get(bench.create()["url"])
+def test_the_page_is_guarded(sandbox: SandboxClient) -> None:
+    page = sandbox.http.get(sandbox.create()["url"])
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -42,28 +36,30 @@ def test_the_page_is_guarded(bench: Bench) -> None:
     assert page.headers["Cache-Control"] == "no-store"
 
 
-def test_japanese(bench: Bench) -> None:
-    session = bench.create()
-    assert "¥4,000を支払う" in bench.http.get(session["url"], headers=JAPANESE).text
-    assert 'lang="ja"' in bench.http.get(bench.create(locale="ja")["url"]).text
-    assert 'lang="en"' in bench.http.get(bench.create(locale="en")["url"], headers=JAPANESE).text
-    assert 'lang="en"' in bench.http.get(bench.create(locale="fr")["url"]).text
+def test_japanese(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    assert "¥4,000を支払う" in sandbox.http.get(session["url"], headers=JAPANESE).text
+    assert 'lang="ja"' in sandbox.http.get(sandbox.create(locale="ja")["url"]).text
+    assert (
+        'lang="en"' in sandbox.http.get(sandbox.create(locale="en")["url"], headers=JAPANESE).text
+    )
+    assert 'lang="en"' in sandbox.http.get(sandbox.create(locale="fr")["url"]).text
 
 
-def test_paying(bench: Bench) -> None:
-    session = bench.create()
-    answer = bench.pay(session)
+def test_paying(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    answer = sandbox.pay(session)
     assert answer.status_code == 303
     assert answer.location == f"https://shop.test/done?session_id={session['id']}"
-    assert bench.receiver.types == [
+    assert sandbox.receiver.types == [
         "charge.succeeded",
         "payment_intent.succeeded",
         "checkout.session.completed",
     ]
-    again = bench.pay(session)
+    again = sandbox.pay(session)
     assert (again.status_code, again.location) == (303, answer.location)
-    assert bench.http.get(f"/checkout/{session['id']}").location == answer.location
-    assert len(bench.state()["charges"]) == 1
+    assert sandbox.http.get(f"/checkout/{session['id']}").location == answer.location
+    assert len(sandbox.snapshot()["charges"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -82,21 +78,21 @@ def test_paying(bench: Bench) -> None:
         ("4111111111111111", "use a test card"),
     ],
 )
-def test_declines_say_why(bench: Bench, number: str, words: str) -> None:
-    session = bench.create()
-    answer = bench.pay(session, number, cvc="654")
+def test_declines_say_why(sandbox: SandboxClient, number: str, words: str) -> None:
+    session = sandbox.create()
+    answer = sandbox.pay(session, number, cvc="654")
     assert answer.status_code == 402
     assert words in answer.text
     assert 'role="alert"' in answer.text
     assert "Nothing was charged" in answer.text
     assert 'value="taro@example.com"' in answer.text
     assert 'value="654"' not in answer.text
-    after = bench.session(session, "payment_intent")
+    after = sandbox.session(session, "payment_intent")
     assert (after["status"], after["payment_status"]) == ("open", "unpaid")
     assert after["payment_intent"]["last_payment_error"]["code"]
-    assert "payment_intent.payment_failed" in bench.receiver.types
-    assert bench.pay(session).status_code == 303
-    assert bench.session(session)["payment_intent"] == after["payment_intent"]["id"]
+    assert "payment_intent.payment_failed" in sandbox.receiver.types
+    assert sandbox.pay(session).status_code == 303
+    assert sandbox.session(session)["payment_intent"] == after["payment_intent"]["id"]
 
 
 @pytest.mark.parametrize(
@@ -118,62 +114,63 @@ def test_declines_say_why(bench: Bench, number: str, words: str) -> None:
     ],
 )
 def test_mistakes_are_shown_beside_their_fields(
-    bench: Bench, form: dict[str, str], field: str
+    sandbox: SandboxClient, form: dict[str, str], field: str
 ) -> None:
-    session = bench.create()
+    session = sandbox.create()
     number = form.pop("number", "4242424242424242")
-    answer = bench.pay(session, number, **form)
+    answer = sandbox.pay(session, number, **form)
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
     assert answer.text.count('class="error"') == 1
     assert "<script" not in answer.text
-    assert bench.state()["events"] == []
+    assert sandbox.snapshot()["events"] == []
 
 
-def test_what_was_typed_is_kept_but_the_code(bench: Bench) -> None:
-    answer = bench.pay(bench.create(), "4242 4242 4242 4241", cvc="654")
+def test_what_was_typed_is_kept_but_the_code(sandbox: SandboxClient) -> None:
+    answer = sandbox.pay(sandbox.create(), "4242 4242 4242 4241", cvc="654")
     for kept in ("taro@example.com", "4242 4242 4242 4241", "12/39"):
         assert f'value="{kept}"' in answer.text
     assert 'value="654"' not in answer.text
 
 
-def test_full_width_typing(bench: Bench) -> None:
+def test_full_width_typing(sandbox: SandboxClient) -> None:
     typed = {"expiry": "１２／３９", "cvc": "１２３", "email": "taro＠example.com"}
     assert (
-        bench.pay(bench.create(), "４２４２ ４２４２ ４２４２ ４２４２", **typed).status_code == 303
+        sandbox.pay(sandbox.create(), "４２４２ ４２４２ ４２４２ ４２４２", **typed).status_code
+        == 303
     )
 
 
-def test_a_double_submit_pays_once(bench: Bench) -> None:
-    session = bench.create()
+def test_a_double_submit_pays_once(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
     form = {"email": "a@example.com", "number": "4242424242424242", "expiry": "12/39", "cvc": "123"}
 
     def submit(_: int) -> int:
-        return bench.app.test_client().post(f"/checkout/{session['id']}", data=form).status_code
+        return sandbox.app.test_client().post(f"/checkout/{session['id']}", data=form).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(submit, range(8))) == {303}
-    assert len(bench.state()["charges"]) == 1
-    assert bench.receiver.types.count("checkout.session.completed") == 1
+    assert len(sandbox.snapshot()["charges"]) == 1
+    assert sandbox.receiver.types.count("checkout.session.completed") == 1
 
 
-def test_closed_and_unknown_checkouts(bench: Bench) -> None:
-    session = bench.create()
-    bench.api("POST", f"/checkout/sessions/{session['id']}/expire")
-    for answer in (bench.pay(session), bench.http.get(f"/checkout/{session['id']}")):
+def test_closed_and_unknown_checkouts(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    sandbox.api("POST", f"/checkout/sessions/{session['id']}/expire")
+    for answer in (sandbox.pay(session), sandbox.http.get(f"/checkout/{session['id']}")):
         assert answer.status_code == 410
         assert "https://shop.test/cart" in answer.text
-    assert bench.http.get("/checkout/cs_test_none").status_code == 404
-    assert bench.http.post("/checkout/cs_test_none/challenge").status_code == 404
-    assert bench.http.get("/checkout/cs_test_none/voucher", headers=JAPANESE).status_code == 404
+    assert sandbox.http.get("/checkout/cs_test_none").status_code == 404
+    assert sandbox.http.post("/checkout/cs_test_none/challenge").status_code == 404
+    assert sandbox.http.get("/checkout/cs_test_none/voucher", headers=JAPANESE).status_code == 404
 
 
-def test_time_closes_a_checkout(bench: Bench) -> None:
-    session = bench.create()
-    with bench.box.store.write() as tx:
+def test_time_closes_a_checkout(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    with sandbox.state.store.write() as tx:
         tx.set({"clock_offset": 24 * 3600})
-    assert bench.pay(session).status_code == 410
-    assert bench.session(session)["status"] == "expired"
+    assert sandbox.pay(session).status_code == 410
+    assert sandbox.session(session)["status"] == "expired"
 
 
 # The bank's question
@@ -191,31 +188,33 @@ def test_time_closes_a_checkout(bench: Bench) -> None:
         ("4000000000003220", "nonsense", 422, 0),
     ],
 )
-def test_authentication(bench: Bench, number: str, result: str, status: int, charges: int) -> None:
-    session = bench.create()
-    asked = bench.pay(session, number)
+def test_authentication(
+    sandbox: SandboxClient, number: str, result: str, status: int, charges: int
+) -> None:
+    session = sandbox.create()
+    asked = sandbox.pay(session, number)
     assert (asked.status_code, asked.location) == (303, f"/checkout/{session['id']}/challenge")
-    intent = bench.session(session, "payment_intent")["payment_intent"]
+    intent = sandbox.session(session, "payment_intent")["payment_intent"]
     assert intent["status"] == "requires_action"
-    assert "3220" in bench.http.get(asked.location).text or number[-4:] != "3220"
-    answer = bench.http.post(asked.location, data={"result": result})
+    assert "3220" in sandbox.http.get(asked.location).text or number[-4:] != "3220"
+    answer = sandbox.http.post(asked.location, data={"result": result})
     assert answer.status_code == status
-    assert len(bench.state()["charges"]) == charges
-    paid = bench.session(session, "payment_intent.latest_charge")
+    assert len(sandbox.snapshot()["charges"]) == charges
+    paid = sandbox.session(session, "payment_intent.latest_charge")
     if status == 303:
         card = paid["payment_intent"]["latest_charge"]["payment_method_details"]["card"]
         assert card["three_d_secure"]["result"] == "authenticated"
     if status == 402:
         assert paid["payment_status"] == "unpaid"
         assert 'value="taro@example.com"' in answer.text
-        assert bench.http.get(asked.location).location == f"/checkout/{session['id']}"
+        assert sandbox.http.get(asked.location).location == f"/checkout/{session['id']}"
 
 
-def test_an_answer_without_a_question(bench: Bench) -> None:
-    session = bench.create()
-    answer = bench.http.post(f"/checkout/{session['id']}/challenge", data={"result": "complete"})
+def test_an_answer_without_a_question(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    answer = sandbox.http.post(f"/checkout/{session['id']}/challenge", data={"result": "complete"})
     assert (answer.status_code, answer.location) == (303, f"/checkout/{session['id']}")
-    assert bench.session(session)["payment_status"] == "unpaid"
+    assert sandbox.session(session)["payment_status"] == "unpaid"
 
 
 # Konbini
@@ -227,12 +226,12 @@ def test_an_answer_without_a_question(bench: Bench) -> None:
      (1000, "usd", False)],
 )  # fmt: skip
 def test_konbini_is_offered_where_it_can_be(
-    bench: Bench, unit_amount: int, currency: str, offered: bool
+    sandbox: SandboxClient, unit_amount: int, currency: str, offered: bool
 ) -> None:
     data = {"currency": currency, "unit_amount": unit_amount, "product_data": {"name": "Mug"}}
-    session = bench.create(line_items=[{"quantity": 2, "price_data": data}])
-    assert ('value="konbini"' in bench.http.get(session["url"]).text) == offered
-    assert (bench.pay(session, method="konbini").status_code == 303) == offered
+    session = sandbox.create(line_items=[{"quantity": 2, "price_data": data}])
+    assert ('value="konbini"' in sandbox.http.get(session["url"]).text) == offered
+    assert (sandbox.pay(session, method="konbini").status_code == 303) == offered
 
 
 @pytest.mark.parametrize(
@@ -246,39 +245,42 @@ def test_konbini_is_offered_where_it_can_be(
     ],
 )
 def test_konbini_is_paid_or_not(
-    bench: Bench, name: str, waits: int, event: str, payment_status: str
+    sandbox: SandboxClient, name: str, waits: int, event: str, payment_status: str
 ) -> None:
-    session = bench.create()
-    answer = bench.pay(session, "", method="konbini", email=f"{name}@example.com")
+    session = sandbox.create()
+    answer = sandbox.pay(session, "", method="konbini", email=f"{name}@example.com")
     assert (answer.status_code, answer.location) == (303, f"/checkout/{session['id']}/voucher")
-    assert bench.receiver.types == ["payment_intent.requires_action", "checkout.session.completed"]
-    completed = bench.receiver.events[-1]["data"]["object"]
+    assert sandbox.receiver.types == [
+        "payment_intent.requires_action",
+        "checkout.session.completed",
+    ]
+    completed = sandbox.receiver.events[-1]["data"]["object"]
     assert (completed["status"], completed["payment_status"]) == ("complete", "unpaid")
     if waits:
-        assert "11111111110" in bench.http.get(answer.location).text
-        intent = bench.session(session, "payment_intent")["payment_intent"]
+        assert "11111111110" in sandbox.http.get(answer.location).text
+        intent = sandbox.session(session, "payment_intent")["payment_intent"]
         details = intent["next_action"]["konbini_display_details"]
         assert details["hosted_voucher_url"] == f"http://localhost{answer.location}"
-        bench.control("clock", advance=waits - 10)
-        assert len(bench.receiver.events) == 2 or name == "fill_never"
-    bench.control("clock", advance=10)
-    assert bench.receiver.types[-1] == f"checkout.session.{event}"
-    after = bench.session(session, "payment_intent.latest_charge")
+        sandbox.control("clock", advance=waits - 10)
+        assert len(sandbox.receiver.events) == 2 or name == "fill_never"
+    sandbox.control("clock", advance=10)
+    assert sandbox.receiver.types[-1] == f"checkout.session.{event}"
+    after = sandbox.session(session, "payment_intent.latest_charge")
     assert (after["status"], after["payment_status"]) == ("complete", payment_status)
     paid = payment_status == "paid"
     assert bool(after["payment_intent"]["latest_charge"]) == paid
-    assert ("This slip is paid" in bench.http.get(answer.location).text) == paid
-    assert bench.pay(session).location == answer.location
+    assert ("This slip is paid" in sandbox.http.get(answer.location).text) == paid
+    assert sandbox.pay(session).location == answer.location
 
 
 # Every page
 
 
-def test_below_a_path(bench: Bench) -> None:
-    http = Client(DispatcherMiddleware(NotFound(), {"/app/sandbox": bench.app}))
+def test_below_a_path(sandbox: SandboxClient) -> None:
+    http = Client(DispatcherMiddleware(NotFound(), {"/app/sandbox": sandbox.app}))
     headers = {"Authorization": "Bearer sk_test_x"}
     session = http.post(
-        "/app/sandbox/v1/checkout/sessions", data=dict(flat(TERMS)), headers=headers
+        "/app/sandbox/v1/checkout/sessions", data=dict(flat(SESSION)), headers=headers
     ).json
     url = f"http://localhost/app/sandbox/checkout/{session['id']}"
     assert session["url"] == url
@@ -290,10 +292,10 @@ def test_below_a_path(bench: Bench) -> None:
     assert http.get("/app/sandbox", follow_redirects=True).status_code == 200
 
 
-def test_no_page_has_an_outside_link_or_style(bench: Bench) -> None:
-    session = bench.create()
+def test_no_page_has_an_outside_link_or_style(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
     for url in (session["url"], "/", "/static/sandbox.css"):
-        text = bench.http.get(url, buffered=True).text
+        text = sandbox.http.get(url, buffered=True).text
         outside = set(re.findall(r"(?:https?:)?//[\w.]+", text)) - {"https://shop.test"}
         assert outside <= {"http://localhost"}
         assert "style=" not in text

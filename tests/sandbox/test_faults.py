@@ -13,13 +13,13 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from shop.sandbox import create_sandbox
-from shop.sandbox.events import http_deliver
+from shop.sandbox.dispatcher import http_deliver
 from shop.sandbox.mount import Mount
 from tests.conftest import Served
-from tests.sandbox_helpers import SECRET
+from tests.sandbox.helpers import SECRET
 
 KEY = {"Authorization": "Bearer sk_test_faults"}
-NOBODY = (0, None)
+NO_ANSWER = (0, None)
 WINS = ["updated", "closed", "funds_reinstated"]
 
 
@@ -33,26 +33,26 @@ class World:
         self.visitor = Client(self)
         self.switches: Client
         self.prefix = ""
-        self._answer: tuple[int, Any] = NOBODY
-        self._errand: tuple[str, dict[str, Any]] = ("", {})
+        self._answer: tuple[int, Any] = NO_ANSWER
+        self._next_call: tuple[str, dict[str, Any]] = ("", {})
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Be the shop."""
+        """Answer as the shop does: take events, or call the API during a visit."""
         request = Request(environ)
         if request.path == "/payments/webhook":
             event = json.loads(request.get_data())
             self.seen.append((event["id"], event["type"].removeprefix("charge.dispute.")))
-            # A shop asks back in the midst of a delivery.
+            # The shop calls the API while it handles an event.
             self.ask("GET", f"/v1/events/{event['id']}", {})
             return Response(status=self.status)(environ, start_response)
-        self._answer = self.ask("POST", *self._errand)
+        self._answer = self.ask("POST", *self._next_call)
         return Response("done")(environ, start_response)
 
     def call(self, path: str, **params: Any) -> tuple[int, Any]:
         """Have the shop call the API during a visit; return status and body (0 for no answer)."""
-        self._errand = (f"/v1{path}", params)
+        self._next_call = (f"/v1{path}", params)
         self.visitor.post("/visit", buffered=True).close()
         return self._answer
 
@@ -65,7 +65,7 @@ class World:
         return self.switches.get(f"{self.prefix}/control/state", buffered=True).json
 
     def dispute(self) -> str:
-        """Return the id of a dispute that is open; what was told of it is forgotten."""
+        """Return the id of an open dispute; its events are forgotten."""
         status, charge = self.call("/charges", amount=500, currency="jpy", source="tok_visa")
         assert status == 200
         dispute = self.control(f"charges/{charge['id']}/dispute")
@@ -80,9 +80,9 @@ class World:
         assert (status, after["status"]) == (200, "won")
 
     def comes(self, events: int) -> list[str]:
-        """Wait until so many events have come and been answered; return their types."""
+        """Wait until this many events have arrived; return their types."""
         for _ in range(500):
-            # Nobody looks at the sandbox meanwhile: looking has it deliver, too.
+            # Reading the state would deliver events, too, so only wait.
             if len(self.seen) >= events:
                 break
             time.sleep(0.02)
@@ -97,7 +97,7 @@ class World:
         return [(one["status"], one["attempts"]) for one in self.state()["deliveries"][:3]]
 
     def settles(self, status: str, tries: int) -> bool:
-        """Wait until the last three say so: an answer is written down after it was given."""
+        """Wait until the last three say so; they are stored after the receiver has answered."""
         for _ in range(500):
             if self.deliveries() == [(status, tries)] * 3:
                 return True
@@ -121,7 +121,7 @@ def mounted(tmp_path: Path) -> World:
         try:
             body, status, _ = mount.ask(method, f"http://stripe{path}", {}, params)
         except OSError:
-            return NOBODY
+            return NO_ANSWER
         return status, _parsed(body)
 
     world.ask, world.prefix = ask, "/sandbox"
@@ -150,7 +150,7 @@ def alone(tmp_path: Path, world: World, sandbox: Served, shop: Served) -> World:
                 method, f"{sandbox.base}{path}", data=params, headers=KEY, timeout=10
             )
         except requests.RequestException:
-            return NOBODY
+            return NO_ANSWER
         return answer.status_code, _parsed(answer.content)
 
     world.ask = ask

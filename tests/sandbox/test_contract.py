@@ -13,9 +13,9 @@ import stripe
 from pydantic import AfterValidator, TypeAdapter
 from stripe._stripe_object import StripeObject, UntypedStripeObject
 
-from tests.sandbox_helpers import TERMS, Bench
+from tests.sandbox.helpers import SESSION, SandboxClient
 
-KEY_SETS = json.loads((Path(__file__).parent / "data" / "stripe_key_sets.json").read_text())
+KEY_SETS = json.loads(Path(__file__).with_name("stripe_key_sets.json").read_text())
 CLASSES: dict[str, type[StripeObject]] = {
     "card": stripe.Card,
     "charge": stripe.Charge,
@@ -114,13 +114,8 @@ def check(doc: dict[str, Any]) -> None:
         check(doc["data"]["object"])
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-def test_the_checker_itself_sees_faults(bench: Bench) -> None:
-    session = bench.create()
+def test_the_checker_itself_sees_faults(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
     check(session)
     for fault in (
         {"amount_total": "4000"},
@@ -135,10 +130,10 @@ def test_the_checker_itself_sees_faults(bench: Bench) -> None:
         fits(stripe.checkout.Session, session)
 
 
-def live_through_everything(bench: Bench) -> None:
+def live_through_everything(sandbox: SandboxClient) -> None:
     """Have every kind of object in every state that the sandbox knows."""
-    bench.create()
-    shipped = bench.create(
+    sandbox.create()
+    shipped = sandbox.create(
         customer_email="hanako@example.com",
         shipping_options=[
             {
@@ -151,56 +146,58 @@ def live_through_everything(bench: Bench) -> None:
         ],
     )
     assert shipped["amount_total"] == 4500
-    bench.api("POST", f"/checkout/sessions/{shipped['id']}/expire")
+    sandbox.api("POST", f"/checkout/sessions/{shipped['id']}/expire")
     for number in ("4000000000000002", "4242424242424242"):
-        bench.pay(shipped := bench.create(), number)
+        sandbox.pay(shipped := sandbox.create(), number)
     for number in ("4000000000003220", "4000008260003178"):
-        asked = bench.create()
-        bench.pay(asked, number)
-        bench.http.post(f"/checkout/{asked['id']}/challenge", data={"result": "complete"})
-    bench.pay(refused := bench.create(), "4000000000003220")
-    bench.http.post(f"/checkout/{refused['id']}/challenge", data={"result": "fail"})
-    bench.pay(bench.create(), "4000000000000259")
+        asked = sandbox.create()
+        sandbox.pay(asked, number)
+        sandbox.http.post(f"/checkout/{asked['id']}/challenge", data={"result": "complete"})
+    sandbox.pay(refused := sandbox.create(), "4000000000003220")
+    sandbox.http.post(f"/checkout/{refused['id']}/challenge", data={"result": "fail"})
+    sandbox.pay(sandbox.create(), "4000000000000259")
     for number in ("4000000000005126", "4000000000007726", "4242424242424242"):
-        bench.pay(paid := bench.create(), number)
-        intent = bench.session(paid)["payment_intent"]
-        bench.api("POST", "/refunds", {"payment_intent": intent, "amount": 100})
+        sandbox.pay(paid := sandbox.create(), number)
+        intent = sandbox.session(paid)["payment_intent"]
+        sandbox.api("POST", "/refunds", {"payment_intent": intent, "amount": 100})
     for name in ("succeed_immediately", "expire_immediately", "any"):
-        bench.pay(bench.create(), method="konbini", email=f"{name}@example.com")
-    token = bench.api(
+        sandbox.pay(sandbox.create(), method="konbini", email=f"{name}@example.com")
+    token = sandbox.api(
         "POST",
         "/tokens",
         {"card": {"number": "4242424242424242", "exp_month": "1", "exp_year": "39"}},
     ).json
     for source in (token["id"], "tok_visa_chargeDeclined"):
-        bench.api("POST", "/charges", {"amount": 500, "currency": "jpy", "source": source})
-    bench.control("clock", advance=3600)
-    slip = next(c for c in bench.state()["charges"] if "konbini" in c["payment_method_details"])
-    bench.api("POST", "/refunds", {"charge": slip["id"]})
-    check(bench.get(f"/tokens/{token['id']}"))
-    argue(bench)
+        sandbox.api("POST", "/charges", {"amount": 500, "currency": "jpy", "source": source})
+    sandbox.control("clock", advance=3600)
+    slip = next(
+        c for c in sandbox.snapshot()["charges"] if "konbini" in c["payment_method_details"]
+    )
+    sandbox.api("POST", "/refunds", {"charge": slip["id"]})
+    check(sandbox.get(f"/tokens/{token['id']}"))
+    argue(sandbox)
 
 
-def argue(bench: Bench) -> None:
+def argue(sandbox: SandboxClient) -> None:
     """Answer disputes and inquiries in every way, and check each answer."""
     texts = ("winning_evidence", "losing_evidence", "escalate_inquiry_evidence", "a receipt")
     for token in ("createDispute", "createDisputeProductNotReceived", "createDisputeInquiry"):
         params = {"amount": 500, "currency": "jpy", "source": f"tok_{token}"}
-        about = [bench.api("POST", "/charges", params).json["id"] for _ in (*texts, "none")]
-        bench.control("clock", advance=60)
-        disputes = [bench.get("/disputes", charge=charge)["data"][0]["id"] for charge in about]
+        about = [sandbox.api("POST", "/charges", params).json["id"] for _ in (*texts, "none")]
+        sandbox.control("clock", advance=60)
+        disputes = [sandbox.get("/disputes", charge=charge)["data"][0]["id"] for charge in about]
         for dispute, text in zip(disputes, texts, strict=False):
             params = {"evidence": {"uncategorized_text": text}, "metadata": {"case": "7"}}
             params["intended_submission_method"] = "manual"
-            check(bench.api("POST", f"/disputes/{dispute}", params).json)
-        check(bench.api("POST", f"/disputes/{disputes[-1]}/close").json)
-    statuses = {dispute["status"] for dispute in bench.state()["disputes"]}
+            check(sandbox.api("POST", f"/disputes/{dispute}", params).json)
+        check(sandbox.api("POST", f"/disputes/{disputes[-1]}/close").json)
+    statuses = {dispute["status"] for dispute in sandbox.snapshot()["disputes"]}
     assert statuses >= {"needs_response", "under_review", "won", "lost", "warning_closed"}
     assert "warning_under_review" in statuses
 
 
-def test_everything_fits(bench: Bench) -> None:
-    live_through_everything(bench)
+def test_everything_fits(sandbox: SandboxClient) -> None:
+    live_through_everything(sandbox)
     for kind in (
         "checkout/sessions",
         "payment_intents",
@@ -209,30 +206,30 @@ def test_everything_fits(bench: Bench) -> None:
         "disputes",
         "events",
     ):
-        page = bench.get(f"/{kind}", limit=100)
+        page = sandbox.get(f"/{kind}", limit=100)
         assert page["data"]
         assert page["url"] == f"/v1/{kind}"
         check(page)
-        check(bench.get(f"/{kind}/{page['data'][0]['id']}"))
-    for event in bench.receiver.events:
+        check(sandbox.get(f"/{kind}/{page['data'][0]['id']}"))
+    for event in sandbox.receiver.events:
         check(event)
-    state = bench.state()
+    snapshot = sandbox.snapshot()
     for kind in ("sessions", "payment_intents", "charges", "refunds", "disputes", "events"):
-        for doc in state[kind]:
+        for doc in snapshot[kind]:
             check(doc)
 
 
-def test_expanded_answers_fit(bench: Bench) -> None:
-    paid = bench.create()
-    bench.pay(paid)
-    session = bench.session(paid, "line_items.data.price.product", "payment_intent.latest_charge")
+def test_expanded_answers_fit(sandbox: SandboxClient) -> None:
+    paid = sandbox.create()
+    sandbox.pay(paid)
+    session = sandbox.session(paid, "line_items.data.price.product", "payment_intent.latest_charge")
     check(session)
     line = session["line_items"]["data"][0]
     assert line["price"]["product"]["name"] == "T-shirt"
     check(line["price"]["product"])
     charge = session["payment_intent"]["latest_charge"]
     check(charge)
-    assert "refunds" in bench.get(f"/charges/{charge['id']}", expand=["refunds"])
+    assert "refunds" in sandbox.get(f"/charges/{charge['id']}", expand=["refunds"])
 
 
 @pytest.mark.parametrize(
@@ -270,9 +267,9 @@ def test_expanded_answers_fit(bench: Bench) -> None:
     ],
 )  # fmt: skip
 def test_what_stripe_refuses(
-    bench: Bench, change: dict[str, Any], param: str, code: str | None
+    sandbox: SandboxClient, change: dict[str, Any], param: str, code: str | None
 ) -> None:
-    answer = bench.api("POST", "/checkout/sessions", {**TERMS, **change})
+    answer = sandbox.api("POST", "/checkout/sessions", {**SESSION, **change})
     error = answer.json["error"]
     assert answer.status_code == (404 if code == "resource_missing" else 400)
     assert error["type"] == "invalid_request_error"
@@ -295,9 +292,9 @@ def test_what_stripe_refuses(
     ],
 )
 def test_amounts(
-    bench: Bench, currency: str, unit_amount: Any, quantity: int, code: str | None
+    sandbox: SandboxClient, currency: str, unit_amount: Any, quantity: int, code: str | None
 ) -> None:
     data = {"currency": currency, "unit_amount": unit_amount, "product_data": {"name": "Mug"}}
     lines = [{"quantity": quantity, "price_data": data}]
-    answer = bench.api("POST", "/checkout/sessions", {**TERMS, "line_items": lines})
+    answer = sandbox.api("POST", "/checkout/sessions", {**SESSION, "line_items": lines})
     assert answer.json.get("error", {}).get("code") == code

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.sandbox_helpers import TERMS, Bench, client
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-@pytest.fixture
-def sdk(bench: Bench) -> Iterator[stripe.StripeClient]:
-    with bench.serve() as served:
-        yield served
+from tests.sandbox.helpers import SESSION, SandboxClient, client
 
 
 def wait_for(found: Callable[[], Any]) -> Any:
@@ -36,8 +25,8 @@ def wait_for(found: Callable[[], Any]) -> Any:
 # Sessions
 
 
-def test_a_session_through_the_sdk(bench: Bench, sdk: stripe.StripeClient) -> None:
-    session = sdk.v1.checkout.sessions.create(TERMS)
+def test_a_session_through_the_sdk(sandbox: SandboxClient, sdk: stripe.StripeClient) -> None:
+    session = sdk.v1.checkout.sessions.create(SESSION)
     assert session.id.startswith("cs_test_")
     assert (session.status, session.payment_status) == ("open", "unpaid")
     assert (session.amount_total, session.currency) == (4000, "jpy")
@@ -48,7 +37,7 @@ def test_a_session_through_the_sdk(bench: Bench, sdk: stripe.StripeClient) -> No
     assert session.url.startswith("http://127.0.0.1")
     assert session.url.endswith(f"/checkout/{session.id}")
     assert session.livemode is False
-    bench.pay(session)
+    sandbox.pay(session)
     paid = sdk.v1.checkout.sessions.retrieve(
         session.id, {"expand": ["line_items", "payment_intent.latest_charge"]}
     )
@@ -69,32 +58,32 @@ def test_a_session_through_the_sdk(bench: Bench, sdk: stripe.StripeClient) -> No
     assert [i.id for i in sdk.v1.payment_intents.list().data] == [intent.id]
 
 
-def test_the_url_belongs_to_the_reader(bench: Bench) -> None:
-    session = bench.create()
+def test_the_url_belongs_to_the_reader(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
     path = f"/checkout/sessions/{session['id']}"
     for base in ("http://shop.test", "https://shop.test/app/sandbox"):
-        read = bench.api("GET", path, base_url=base).json
+        read = sandbox.api("GET", path, base_url=base).json
         assert read["url"] == f"{base}/checkout/{session['id']}"
 
 
-def test_expire_and_again(bench: Bench, sdk: stripe.StripeClient) -> None:
-    session = sdk.v1.checkout.sessions.create(TERMS)
+def test_expire_and_again(sandbox: SandboxClient, sdk: stripe.StripeClient) -> None:
+    session = sdk.v1.checkout.sessions.create(SESSION)
     expired = sdk.v1.checkout.sessions.expire(session.id)
     assert (expired.status, expired.payment_status, expired.url) == ("expired", "unpaid", None)
     with pytest.raises(stripe.InvalidRequestError, match="expired"):
         sdk.v1.checkout.sessions.expire(session.id)
-    wait_for(lambda: bench.receiver.types == ["checkout.session.expired"])
+    wait_for(lambda: sandbox.receiver.types == ["checkout.session.expired"])
 
 
-def test_lists_are_paged(bench: Bench, sdk: stripe.StripeClient) -> None:
-    made = [bench.create()["id"] for _ in range(5)]
+def test_lists_are_paged(sandbox: SandboxClient, sdk: stripe.StripeClient) -> None:
+    made = [sandbox.create()["id"] for _ in range(5)]
     page = sdk.v1.checkout.sessions.list({"limit": 2})
     assert [s.id for s in page.data] == made[:2:-1]
     assert page.has_more
     assert [s.id for s in page.auto_paging_iter()] == made[::-1]
     before = sdk.v1.checkout.sessions.list({"limit": 2, "ending_before": made[0]})
     assert [s.id for s in before.data] == made[2:0:-1]
-    bench.api("POST", f"/checkout/sessions/{made[1]}/expire")
+    sandbox.api("POST", f"/checkout/sessions/{made[1]}/expire")
     expired = sdk.v1.checkout.sessions.list({"status": "expired"})
     assert [s.id for s in expired.data] == [made[1]]
     assert sdk.v1.checkout.sessions.list({"created": {"lt": 1000}}).data == []
@@ -103,68 +92,68 @@ def test_lists_are_paged(bench: Bench, sdk: stripe.StripeClient) -> None:
 
 
 @pytest.mark.parametrize("span", [29 * 60, 24 * 3600 + 60])
-def test_expiry_has_bounds(bench: Bench, span: int) -> None:
-    terms = {**TERMS, "expires_at": int(time.time()) + span}
-    assert bench.api("POST", "/checkout/sessions", terms).json["error"]["param"] == "expires_at"
+def test_expiry_has_bounds(sandbox: SandboxClient, span: int) -> None:
+    params = {**SESSION, "expires_at": int(time.time()) + span}
+    assert sandbox.api("POST", "/checkout/sessions", params).json["error"]["param"] == "expires_at"
 
 
-def test_a_client_keeps_its_span_when_the_clock_was_moved(bench: Bench) -> None:
-    bench.control("clock", advance=7200)
-    session = bench.create(expires_at=int(time.time()) + 35 * 60)
-    bench.control("clock", advance=34 * 60)
-    assert bench.session(session)["status"] == "open"
-    bench.control("clock", advance=2 * 60)
-    assert bench.session(session)["status"] == "expired"
+def test_a_client_keeps_its_span_when_the_clock_was_moved(sandbox: SandboxClient) -> None:
+    sandbox.control("clock", advance=7200)
+    session = sandbox.create(expires_at=int(time.time()) + 35 * 60)
+    sandbox.control("clock", advance=34 * 60)
+    assert sandbox.session(session)["status"] == "open"
+    sandbox.control("clock", advance=2 * 60)
+    assert sandbox.session(session)["status"] == "expired"
 
 
-def test_line_items_may_be_expanded_and_nothing_else(bench: Bench) -> None:
-    session = bench.create()
-    assert bench.session(session, "line_items")["line_items"]["data"][0]["amount_total"] == 4000
-    assert "line_items" not in bench.session(session)
-    assert "expanded" in bench.session(session, "currency")["error"]["message"]
-    assert "expanded" in bench.session(session, "nonsense.more")["error"]["message"]
+def test_line_items_may_be_expanded_and_nothing_else(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    assert sandbox.session(session, "line_items")["line_items"]["data"][0]["amount_total"] == 4000
+    assert "line_items" not in sandbox.session(session)
+    assert "expanded" in sandbox.session(session, "currency")["error"]["message"]
+    assert "expanded" in sandbox.session(session, "nonsense.more")["error"]["message"]
 
 
 # Who may ask
 
 
 @pytest.mark.parametrize("key", ["", "sk_live_12345", "pk_test_12345", "sk_test_", "naïve"])
-def test_wrong_keys(bench: Bench, key: str) -> None:
-    answer = bench.http.get("/v1/events", headers={"Authorization": f"Bearer {key}"})
+def test_wrong_keys(sandbox: SandboxClient, key: str) -> None:
+    answer = sandbox.http.get("/v1/events", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 401
     assert answer.json["error"]["type"] == "invalid_request_error"
     assert answer.headers["Request-Id"].startswith("req_")
 
 
-def test_no_key_and_garbled_keys(bench: Bench) -> None:
+def test_no_key_and_garbled_keys(sandbox: SandboxClient) -> None:
     for header in (
         {},
         {"Authorization": "Basic %%%"},
         {"Authorization": "Basic é"},
         {"Authorization": "Bearer"},
     ):
-        assert bench.http.get("/v1/events", headers=header).status_code == 401
+        assert sandbox.http.get("/v1/events", headers=header).status_code == 401
 
 
-def test_basic_and_restricted_keys(bench: Bench) -> None:
+def test_basic_and_restricted_keys(sandbox: SandboxClient) -> None:
     basic = base64.b64encode(b"sk_test_basic:").decode()
     for value in (f"Basic {basic}", "Bearer rk_test_restricted"):
-        assert bench.http.get("/v1/events", headers={"Authorization": value}).status_code == 200
+        assert sandbox.http.get("/v1/events", headers={"Authorization": value}).status_code == 200
 
 
 def test_own_keys_only(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, secret_keys=["sk_test_own"])
+    sandbox = SandboxClient(tmp_path, secret_keys=["sk_test_own"])
     for key, status in (("sk_test_own", 200), ("sk_test_other", 401)):
         headers = {"Authorization": f"Bearer {key}"}
-        assert bench.http.get("/v1/events", headers=headers).status_code == status
+        assert sandbox.http.get("/v1/events", headers=headers).status_code == status
 
 
-def test_a_publishable_key_makes_tokens_only(bench: Bench) -> None:
+def test_a_publishable_key_makes_tokens_only(sandbox: SandboxClient) -> None:
     headers = {"Authorization": "Bearer pk_test_page"}
     card = {"number": "4242 4242 4242 4242", "exp_month": "12", "exp_year": "2039", "cvc": "123"}
-    answer = bench.api("POST", "/tokens", {"card": card}, headers=headers)
+    answer = sandbox.api("POST", "/tokens", {"card": card}, headers=headers)
     assert answer.json["card"]["last4"] == "4242"
-    assert bench.api("GET", "/charges", headers=headers).status_code == 401
+    assert sandbox.api("GET", "/charges", headers=headers).status_code == 401
 
 
 # Broken requests
@@ -192,9 +181,9 @@ def test_a_publishable_key_makes_tokens_only(bench: Bench) -> None:
     ],
 )
 def test_broken_requests_are_refused(
-    bench: Bench, method: str, path: str, body: bytes, kind: str | None, status: int
+    sandbox: SandboxClient, method: str, path: str, body: bytes, kind: str | None, status: int
 ) -> None:
-    answer = bench.http.open(
+    answer = sandbox.http.open(
         path,
         method=method,
         data=body,
@@ -211,7 +200,7 @@ def test_the_sdk_raises_its_own_errors(sdk: stripe.StripeClient) -> None:
     assert (unknown.value.http_status, unknown.value.code) == (404, "resource_missing")
     with pytest.raises(stripe.CardError) as declined:
         sdk.v1.charges.create(
-            {"amount": 500, "currency": "jpy", "source": "tok_visa_chargeDeclinedInsufficientFunds"}
+            {"amount": 500, "currency": "jpy", "source": "tok_chargeDeclinedInsufficientFunds"}
         )
     assert declined.value.error
     assert declined.value.error.decline_code == "insufficient_funds"
@@ -221,81 +210,84 @@ def test_the_sdk_raises_its_own_errors(sdk: stripe.StripeClient) -> None:
 # Idempotency
 
 
-def test_the_same_key_has_one_effect(bench: Bench, sdk: stripe.StripeClient) -> None:
-    first = sdk.v1.checkout.sessions.create(TERMS, {"idempotency_key": "checkout-1"})
-    again = sdk.v1.checkout.sessions.create(TERMS, {"idempotency_key": "checkout-1"})
+def test_the_same_key_has_one_effect(sandbox: SandboxClient, sdk: stripe.StripeClient) -> None:
+    first = sdk.v1.checkout.sessions.create(SESSION, {"idempotency_key": "checkout-1"})
+    again = sdk.v1.checkout.sessions.create(SESSION, {"idempotency_key": "checkout-1"})
     assert again.id == first.id
     assert again.url == first.url
     assert again.last_response
     assert again.last_response.headers["Idempotent-Replayed"] == "true"
-    assert len(bench.state()["sessions"]) == 1
+    assert len(sandbox.snapshot()["sessions"]) == 1
     with pytest.raises(stripe.IdempotencyError):
         sdk.v1.checkout.sessions.create(
-            {**TERMS, "client_reference_id": "other"}, {"idempotency_key": "checkout-1"}
+            {**SESSION, "client_reference_id": "other"}, {"idempotency_key": "checkout-1"}
         )
     with pytest.raises(stripe.IdempotencyError):
         sdk.v1.checkout.sessions.expire(first.id, {}, {"idempotency_key": "checkout-1"})
 
 
-def test_declines_replay_and_bad_parameters_do_not(bench: Bench) -> None:
+def test_declines_replay_and_bad_parameters_do_not(sandbox: SandboxClient) -> None:
     headers = {"Idempotency-Key": "charge-1"}
     params = {"amount": 500, "currency": "jpy", "source": "tok_chargeDeclined"}
-    wrong = bench.api("POST", "/charges", {**params, "amount": "x"}, headers=headers)
+    wrong = sandbox.api("POST", "/charges", {**params, "amount": "x"}, headers=headers)
     assert wrong.status_code == 400
-    answers = [bench.api("POST", "/charges", params, headers=headers) for _ in range(2)]
+    answers = [sandbox.api("POST", "/charges", params, headers=headers) for _ in range(2)]
     assert [a.status_code for a in answers] == [402, 402]
     assert answers[0].json == answers[1].json
-    assert len(bench.state()["charges"]) == 1
+    assert len(sandbox.snapshot()["charges"]) == 1
 
 
-def test_a_key_in_use(bench: Bench) -> None:
-    bench.api("POST", "/checkout/sessions", TERMS, headers={"Idempotency-Key": "busy"})
-    with bench.box.store.write() as tx:
+def test_a_key_in_use(sandbox: SandboxClient) -> None:
+    sandbox.api("POST", "/checkout/sessions", SESSION, headers={"Idempotency-Key": "busy"})
+    with sandbox.state.store.write() as tx:
         tx.execute("update idempotency set status = null, doc = null")
-    answer = bench.api("POST", "/checkout/sessions", TERMS, headers={"Idempotency-Key": "busy"})
+    answer = sandbox.api("POST", "/checkout/sessions", SESSION, headers={"Idempotency-Key": "busy"})
     assert answer.status_code == 409
     assert answer.json["error"]["code"] == "idempotency_key_in_use"
-    with bench.box.store.write() as tx:
+    with sandbox.state.store.write() as tx:
         tx.execute("update idempotency set claimed_at = 0")
-    answer = bench.api("POST", "/checkout/sessions", TERMS, headers={"Idempotency-Key": "busy"})
+    answer = sandbox.api("POST", "/checkout/sessions", SESSION, headers={"Idempotency-Key": "busy"})
     assert answer.status_code == 200
 
 
-def test_keys_have_a_length_and_an_end(bench: Bench) -> None:
+def test_keys_have_a_length_and_an_end(sandbox: SandboxClient) -> None:
     headers = {"Idempotency-Key": "k" * 256}
-    assert bench.api("POST", "/checkout/sessions", TERMS, headers=headers).status_code == 400
+    assert sandbox.api("POST", "/checkout/sessions", SESSION, headers=headers).status_code == 400
     headers = {"Idempotency-Key": "k" * 255}
-    first = bench.api("POST", "/checkout/sessions", TERMS, headers=headers).json
-    bench.control("clock", advance=25 * 3600)
-    assert bench.api("POST", "/checkout/sessions", TERMS, headers=headers).json["id"] != first["id"]
+    first = sandbox.api("POST", "/checkout/sessions", SESSION, headers=headers).json
+    sandbox.control("clock", advance=25 * 3600)
+    assert (
+        sandbox.api("POST", "/checkout/sessions", SESSION, headers=headers).json["id"]
+        != first["id"]
+    )
 
 
-def test_many_at_once_make_one(bench: Bench) -> None:
+def test_many_at_once_make_one(sandbox: SandboxClient) -> None:
     def create(_: int) -> Any:
-        fresh = bench.app.test_client()
-        bench_headers = {"Authorization": "Bearer sk_test_x", "Idempotency-Key": "rush"}
+        fresh = sandbox.app.test_client()
+        headers = {"Authorization": "Bearer sk_test_x", "Idempotency-Key": "rush"}
         params = {"amount": "500", "currency": "jpy", "source": "tok_visa"}
-        return fresh.post("/v1/charges", data=params, headers=bench_headers, buffered=True)
+        return fresh.post("/v1/charges", data=params, headers=headers, buffered=True)
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(create, range(16)))
     assert {a.status_code for a in answers} <= {200, 409}
     assert len({a.json["id"] for a in answers if a.status_code == 200}) == 1
-    assert len(bench.state()["charges"]) == 1
+    assert len(sandbox.snapshot()["charges"]) == 1
 
 
 # Charges, refunds, disputes
 
 
-def test_a_token_is_spent_once(bench: Bench) -> None:
+def test_a_token_is_spent_once(sandbox: SandboxClient) -> None:
     card = {"number": "4242424242424242", "exp_month": "12", "exp_year": "2039", "cvc": "123"}
-    token = bench.api("POST", "/tokens", {"card": card}).json
+    token = sandbox.api("POST", "/tokens", {"card": card}).json
     params = {"amount": 500, "currency": "jpy", "source": token["id"], "metadata": {"order": "7"}}
-    charge = bench.api("POST", "/charges", params).json
+    charge = sandbox.api("POST", "/charges", params).json
     assert (charge["paid"], charge["metadata"]) == (True, {"order": "7"})
-    again = bench.api("POST", "/charges", params).json["error"]
+    again = sandbox.api("POST", "/charges", params).json["error"]
     assert again["code"] == "token_already_used"
-    assert bench.get(f"/tokens/{token['id']}")["used"] is True
+    assert sandbox.get(f"/tokens/{token['id']}")["used"] is True
 
 
 @pytest.mark.parametrize(
@@ -308,9 +300,9 @@ def test_a_token_is_spent_once(bench: Bench) -> None:
         ({"cvc": "12"}, "invalid_cvc"),
     ],
 )
-def test_cards_that_cannot_be(bench: Bench, card: dict[str, str], code: str) -> None:
+def test_cards_that_cannot_be(sandbox: SandboxClient, card: dict[str, str], code: str) -> None:
     good = {"number": "4242424242424242", "exp_month": "12", "exp_year": "2039", "cvc": "123"}
-    answer = bench.api("POST", "/tokens", {"card": {**good, **card}})
+    answer = sandbox.api("POST", "/tokens", {"card": {**good, **card}})
     assert (answer.status_code, answer.json["error"]["code"]) == (402, code)
 
 
@@ -328,27 +320,29 @@ def test_cards_that_cannot_be(bench: Bench, card: dict[str, str], code: str) -> 
         ("tok_threeDSecure2Required", "card_declined", "authentication_required"),
     ],
 )
-def test_named_tokens_decline(bench: Bench, source: str, code: str, decline_code: str) -> None:
+def test_named_tokens_decline(
+    sandbox: SandboxClient, source: str, code: str, decline_code: str
+) -> None:
     params = {"amount": 500, "currency": "jpy", "source": source}
-    answer = bench.api("POST", "/charges", params)
+    answer = sandbox.api("POST", "/charges", params)
     error = answer.json["error"]
     assert answer.status_code == 402
     assert (error["type"], error["code"]) == ("card_error", code)
     assert error["decline_code"] == decline_code
-    assert bench.get(f"/charges/{error['charge']}")["failure_code"] == code
-    assert bench.receiver.types == ["charge.failed"]
+    assert sandbox.get(f"/charges/{error['charge']}")["failure_code"] == code
+    assert sandbox.receiver.types == ["charge.failed"]
 
 
 @pytest.fixture
-def intent(bench: Bench) -> str:
-    session = bench.create()
-    bench.pay(session)
-    return str(bench.session(session)["payment_intent"])
+def intent(sandbox: SandboxClient) -> str:
+    session = sandbox.create()
+    sandbox.pay(session)
+    return str(sandbox.session(session)["payment_intent"])
 
 
-def test_refunds_never_go_beyond_the_charge(bench: Bench, intent: str) -> None:
+def test_refunds_never_go_beyond_the_charge(sandbox: SandboxClient, intent: str) -> None:
     def refund(**params: Any) -> Any:
-        return bench.api("POST", "/refunds", {"payment_intent": intent, **params}).json
+        return sandbox.api("POST", "/refunds", {"payment_intent": intent, **params}).json
 
     part = refund(amount=1500, reason="requested_by_customer", metadata={"refund": "1"})
     assert (part["status"], part["amount"], part["metadata"]) == (
@@ -358,31 +352,33 @@ def test_refunds_never_go_beyond_the_charge(bench: Bench, intent: str) -> None:
     )
     assert "greater than" in refund(amount=2501)["error"]["message"]
     assert refund(amount=0)["error"]["param"] == "amount"
-    charge = bench.get(f"/charges/{part['charge']}")
+    charge = sandbox.get(f"/charges/{part['charge']}")
     assert (charge["amount_refunded"], charge["refunded"]) == (1500, False)
     assert refund()["amount"] == 2500
-    charge = bench.get(f"/charges/{part['charge']}")
+    charge = sandbox.get(f"/charges/{part['charge']}")
     assert (charge["amount_refunded"], charge["refunded"]) == (4000, True)
     assert refund()["error"]["code"] == "charge_already_refunded"
-    assert len(bench.get("/refunds", payment_intent=intent)["data"]) == 2
-    assert bench.receiver.types.count("charge.refunded") == 2
+    assert len(sandbox.get("/refunds", payment_intent=intent)["data"]) == 2
+    assert sandbox.receiver.types.count("charge.refunded") == 2
 
 
-def test_refunds_at_once_never_go_beyond_the_charge(bench: Bench, intent: str) -> None:
+def test_refunds_at_once_never_go_beyond_the_charge(sandbox: SandboxClient, intent: str) -> None:
     def refund(_: int) -> int:
-        return bench.api("POST", "/refunds", {"payment_intent": intent, "amount": 1500}).status_code
+        return sandbox.api(
+            "POST", "/refunds", {"payment_intent": intent, "amount": 1500}
+        ).status_code
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(refund, range(6))) == [200, 200, 400, 400, 400, 400]
 
 
-def test_refunds_need_a_charge(bench: Bench) -> None:
+def test_refunds_need_a_charge(sandbox: SandboxClient) -> None:
     for params, code in (
         ({}, "parameter_missing"),
         ({"charge": "ch_none"}, "resource_missing"),
         ({"payment_intent": "pi_none"}, "resource_missing"),
     ):
-        assert bench.api("POST", "/refunds", params).json["error"]["code"] == code
+        assert sandbox.api("POST", "/refunds", params).json["error"]["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -393,22 +389,22 @@ def test_refunds_need_a_charge(bench: Bench) -> None:
     ],
 )
 def test_refunds_that_change_later(
-    bench: Bench, number: str, first: str, last: str, refunded: int
+    sandbox: SandboxClient, number: str, first: str, last: str, refunded: int
 ) -> None:
-    session = bench.create()
-    bench.pay(session, number)
-    params = {"payment_intent": bench.session(session)["payment_intent"]}
-    refund = bench.api("POST", "/refunds", params).json
+    session = sandbox.create()
+    sandbox.pay(session, number)
+    params = {"payment_intent": sandbox.session(session)["payment_intent"]}
+    refund = sandbox.api("POST", "/refunds", params).json
     assert refund["status"] == first
-    assert bench.get(f"/charges/{refund['charge']}")["amount_refunded"] == 4000
-    bench.control("clock", advance=60)
-    assert bench.get(f"/refunds/{refund['id']}")["status"] == last
-    assert bench.get(f"/charges/{refund['charge']}")["amount_refunded"] == refunded
-    assert ("refund.failed" in bench.receiver.types) == (last == "failed")
-    assert "refund.updated" in bench.receiver.types
+    assert sandbox.get(f"/charges/{refund['charge']}")["amount_refunded"] == 4000
+    sandbox.control("clock", advance=60)
+    assert sandbox.get(f"/refunds/{refund['id']}")["status"] == last
+    assert sandbox.get(f"/charges/{refund['charge']}")["amount_refunded"] == refunded
+    assert ("refund.failed" in sandbox.receiver.types) == (last == "failed")
+    assert "refund.updated" in sandbox.receiver.types
 
 
-# Weather
+# Faults
 
 
 @pytest.mark.parametrize(
@@ -421,21 +417,21 @@ def test_refunds_that_change_later(
         ("lost", stripe.APIConnectionError),
     ],
 )
-def test_bad_weather_over_http(
-    bench: Bench, sdk: stripe.StripeClient, mode: str, error: type[stripe.StripeError]
+def test_faults_over_http(
+    sandbox: SandboxClient, sdk: stripe.StripeClient, mode: str, error: type[stripe.StripeError]
 ) -> None:
-    bench.control("api", mode=mode, times=1)
+    sandbox.control("api", mode=mode, times=1)
     with pytest.raises(error):
-        sdk.v1.checkout.sessions.create(TERMS, {"idempotency_key": "storm"})
-    assert len(bench.state()["sessions"]) == (1 if mode == "lost" else 0)
-    sdk.v1.checkout.sessions.create(TERMS, {"idempotency_key": "storm"})
-    assert len(bench.state()["sessions"]) == 1
+        sdk.v1.checkout.sessions.create(SESSION, {"idempotency_key": "retry"})
+    assert len(sandbox.snapshot()["sessions"]) == (1 if mode == "lost" else 0)
+    sdk.v1.checkout.sessions.create(SESSION, {"idempotency_key": "retry"})
+    assert len(sandbox.snapshot()["sessions"]) == 1
 
 
-def test_slow_weather_over_http(bench: Bench) -> None:
+def test_slow_answers_over_http(sandbox: SandboxClient) -> None:
     http = stripe.RequestsClient(timeout=0.3)
-    bench.control("api", mode="slow", seconds=1)
-    with bench.serve(http_client=http) as sdk, pytest.raises(stripe.APIConnectionError):
+    sandbox.control("api", mode="slow", seconds=1)
+    with sandbox.serve(http_client=http) as sdk, pytest.raises(stripe.APIConnectionError):
         sdk.v1.events.list()
 
 
@@ -447,16 +443,20 @@ def test_slow_weather_over_http(bench: Bench) -> None:
         ("lost", ConnectionError, 1),
     ],
 )
-def test_bad_weather_in_process(bench: Bench, mode: str, error: type[Exception], made: int) -> None:
-    bench.control("api", mode=mode)
+def test_faults_in_process(
+    sandbox: SandboxClient, mode: str, error: type[Exception], made: int
+) -> None:
+    sandbox.control("api", mode=mode)
     with pytest.raises(error):
-        bench.api("POST", "/checkout/sessions", TERMS, environ_overrides={"shop.in_process": True})
-    bench.control("api", mode="ok")
-    assert len(bench.state()["sessions"]) == made
+        sandbox.api(
+            "POST", "/checkout/sessions", SESSION, environ_overrides={"shop.in_process": True}
+        )
+    sandbox.control("api", mode="ok")
+    assert len(sandbox.snapshot()["sessions"]) == made
 
 
-def test_the_sdk_is_refused_with_a_live_key(bench: Bench) -> None:
-    with bench.serve() as sdk:
+def test_the_sdk_is_refused_with_a_live_key(sandbox: SandboxClient) -> None:
+    with sandbox.serve() as sdk:
         url = sdk._requestor._options.base_addresses["api"]  # type: ignore[typeddict-item]
         with pytest.raises(stripe.AuthenticationError):
             client(str(url), "sk_live_123456").v1.events.list()

@@ -1,4 +1,4 @@
-"""A sandbox on the bench: its pages, its API, its switches, and a receiver for its events."""
+"""A sandbox on the sandbox: its pages, its API, its switches, and a receiver for its events."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from shop.sandbox import create_sandbox
 from tests import canaries
 
 SECRET = canaries.WEBHOOK_SECRET
-TERMS: dict[str, Any] = {
+SESSION: dict[str, Any] = {
     "mode": "payment",
     "success_url": "https://shop.test/done?session_id={CHECKOUT_SESSION_ID}",
     "cancel_url": "https://shop.test/cart",
@@ -54,20 +54,20 @@ class Receiver:
         return [event["type"] for event in self.events]
 
 
-class Bench:
-    """One sandbox with a fresh database."""
+class SandboxClient:
+    """A sandbox with its own database, and a test client for it."""
 
     def __init__(self, tmp_path: Path, **options: Any) -> None:
         self.receiver = Receiver()
         options = {"deliver": self.receiver, "webhook_secret": SECRET, **options}
         self.app = create_sandbox(tmp_path / "bench" / "sandbox.sqlite3", **options)
-        self.box = self.app.extensions["sandbox"]
+        self.state = self.app.extensions["sandbox"]
         self.http = self.app.test_client()
 
     def api(
         self, method: str, path: str, params: dict[str, Any] | None = None, **options: Any
     ) -> TestResponse:
-        """Call the API and wait until what follows the answer is done."""
+        """Call the API and wait until its events are delivered."""
         pairs = dict(flat(params or {}))
         place = {"query_string": pairs} if method == "GET" else {"data": pairs}
         headers = {"Authorization": f"Bearer {canaries.STRIPE_KEY}", **options.pop("headers", {})}
@@ -78,9 +78,9 @@ class Bench:
     def get(self, path: str, **params: Any) -> Any:
         return self.api("GET", path, params).json
 
-    def create(self, **terms: Any) -> Any:
+    def create(self, **params: Any) -> Any:
         """Open a session and return it."""
-        answer = self.api("POST", "/checkout/sessions", {**TERMS, **terms})
+        answer = self.api("POST", "/checkout/sessions", {**SESSION, **params})
         assert answer.status_code == 200, answer.text
         return answer.json
 
@@ -100,7 +100,7 @@ class Bench:
         assert answer.status_code == 200, answer.text
         return answer.json
 
-    def state(self) -> Any:
+    def snapshot(self) -> Any:
         return self.http.get("/control/state").json
 
     @contextmanager
@@ -118,11 +118,11 @@ class Bench:
             server.server_close()
 
 
-def charged(bench: Bench, number: str = "4242424242424242", **form: Any) -> str:
-    """Sell something and return the charge's id; what was told so far is forgotten."""
-    bench.pay(bench.create(), number, **form)
-    bench.receiver.events.clear()
-    return str(bench.state()["charges"][0]["id"])
+def charged(sandbox: SandboxClient, number: str = "4242424242424242", **form: Any) -> str:
+    """Sell something and return the charge's id; the receiver forgets the events so far."""
+    sandbox.pay(sandbox.create(), number, **form)
+    sandbox.receiver.events.clear()
+    return str(sandbox.snapshot()["charges"][0]["id"])
 
 
 def client(url: str, key: str = canaries.STRIPE_KEY, **options: Any) -> stripe.StripeClient:

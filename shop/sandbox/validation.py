@@ -1,17 +1,16 @@
-"""What Stripe takes and refuses beyond the types: lengths, ranges, what must be there."""
+"""Stripe's rules beyond the types: required parameters, lengths, ranges, amounts."""
 
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from .contract import absent
-from .errors import ParameterError, missing
-from .money import LARGEST, smallest
+from .errors import ParameterError, missing_object, missing_parameter
+from .money import MAXIMUM_AMOUNT, minimum_amount
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
-def metadata(given: Any, param: str) -> dict[str, str]:
+def check_metadata(given: Any, param: str) -> dict[str, str]:
     """Return metadata within Stripe's limits: 50 pairs, keys of 40 and values of 500 characters."""
     pairs: dict[str, str] = given or {}
     if len(pairs) > 50:
@@ -26,21 +25,11 @@ def metadata(given: Any, param: str) -> dict[str, str]:
     return pairs
 
 
-def check_terms(params: dict[str, Any]) -> None:
-    """Refuse what Stripe would, and what the sandbox would otherwise silently ignore."""
+def check_session(params: dict[str, Any]) -> None:
+    """Refuse a session that Stripe would refuse, or that the sandbox does not support."""
     for name in ("mode", "success_url", "line_items"):
         if not params.get(name):
-            raise absent(name)
-    _check_known(params)
-    _check_customer(params)
-    for name in ("success_url", "cancel_url"):
-        if name in params and not _is_url(params[name]):
-            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
-    if len(params["line_items"]) > 100:
-        raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
-
-
-def _check_known(params: dict[str, Any]) -> None:
+            raise missing_parameter(name)
     if params["mode"] != "payment" or params.get("ui_mode", "hosted_page") != "hosted_page":
         text = "The sandbox knows sessions with mode=payment and ui_mode=hosted_page only."
         raise ParameterError(text, param="mode" if params["mode"] != "payment" else "ui_mode")
@@ -49,12 +38,9 @@ def _check_known(params: dict[str, Any]) -> None:
         raise ParameterError("The sandbox captures at once, never by hand.", param=param)
     if params.get("discounts"):
         raise ParameterError("The sandbox knows no discounts.", param="discounts")
-
-
-def _check_customer(params: dict[str, Any]) -> None:
     for name in ("customer", "customer_account"):
         if params.get(name):
-            raise missing(params[name], "customer", name)
+            raise missing_object(params[name], "customer", name)
     if len(params.get("client_reference_id", "")) > 200:
         text = "Invalid string: can have up to 200 characters"
         raise ParameterError(text, param="client_reference_id")
@@ -62,15 +48,21 @@ def _check_customer(params: dict[str, Any]) -> None:
     if email is not None and not is_email(email):
         text = f"Invalid email address: {email[:100]}"
         raise ParameterError(text, param="customer_email", code="email_invalid")
+    for name in ("success_url", "cancel_url"):
+        if name in params and not is_url(params[name]):
+            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
+    if len(params["line_items"]) > 100:
+        raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
 
 
 def is_email(text: str) -> bool:
-    """Return whether the text looks like an address that a mail could reach."""
+    """Return whether the text looks like an e-mail address that could be reached."""
     shape = re.fullmatch(r"[^\s@,;<>]+@[^\s@,;<>.]+(\.[^\s@,;<>.]+)+", text)
     return bool(shape) and text.isprintable() and len(text) <= 254
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
+    """Return whether the text is an http(s) address to which a browser can be sent."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -80,38 +72,39 @@ def _is_url(text: str) -> bool:
 
 
 def check_line(line: dict[str, Any], param: str) -> None:
-    """Raise where a line has no price of its own, or one that cannot be."""
+    """Refuse a line without `price_data`, or with an impossible price or quantity."""
     if "price" in line:
-        raise missing(line["price"], "price", f"{param}[price]")
+        raise missing_object(line["price"], "price", f"{param}[price]")
     if "price_data" not in line:
-        raise absent(f"{param}[price_data]")
+        raise missing_parameter(f"{param}[price_data]")
     data = line["price_data"]
     for name in ("product_data", "unit_amount"):
         if name not in data:
-            raise absent(f"{param}[price_data][{name}]")
-    at_least(0, data["unit_amount"], f"{param}[price_data][unit_amount]")
-    at_least(1, line.get("quantity", 1), f"{param}[quantity]")
+            raise missing_parameter(f"{param}[price_data][{name}]")
+    check_minimum(data["unit_amount"], 0, f"{param}[price_data][unit_amount]")
+    check_minimum(line.get("quantity", 1), 1, f"{param}[quantity]")
     if not data["product_data"]["name"]:
         param = f"{param}[price_data][product_data][name]"
         text = f"You passed an empty string for '{param}'."
         raise ParameterError(text, param=param, code="parameter_invalid_empty")
 
 
-def at_least(least: int, number: int, param: str) -> None:
-    """Raise where the number is below the least."""
-    if number < least:
-        text = f"This value must be greater than or equal to {least}."
+def check_minimum(number: int, minimum: int, param: str) -> None:
+    """Refuse a number below the minimum."""
+    if number < minimum:
+        text = f"This value must be greater than or equal to {minimum}."
         raise ParameterError(text, param=param, code="parameter_invalid_integer")
 
 
 def check_amount(amount: int, currency: str, param: str) -> None:
-    """Raise where the amount (minor units) is below or above what Stripe takes."""
+    """Refuse an amount (minor units) that is smaller or larger than Stripe takes."""
     if not (len(currency) == 3 and currency.isascii() and currency.isalpha()):
         text = f"Invalid currency: {currency[:20]}."
         raise ParameterError(text, param="currency")
-    if amount < smallest(currency):
-        text = f"The amount must add up to at least {smallest(currency)} ({currency}, minor units)."
+    least = minimum_amount(currency)
+    if amount < least:
+        text = f"The amount must add up to at least {least} ({currency}, minor units)."
         raise ParameterError(text, param=param, code="amount_too_small")
-    if amount > LARGEST:
-        text = f"The amount must be no more than {LARGEST} ({currency}, minor units)."
+    if amount > MAXIMUM_AMOUNT:
+        text = f"The amount must be no more than {MAXIMUM_AMOUNT} ({currency}, minor units)."
         raise ParameterError(text, param=param, code="amount_too_large")

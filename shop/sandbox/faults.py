@@ -1,4 +1,4 @@
-"""Bad weather between the client and the API: the switch `control/api`."""
+"""Faults between a client and the API, as the switch `control/api` sets them."""
 
 import json
 import socket
@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from werkzeug.test import run_wsgi_app
+
 from .errors import ApiError, ServerError
 from .store import Store
 
-# How a call is answered, and what that means.
+# The modes of the switch, explained for the control page.
 MODES = {
     "ok": "all is well",
     "rate_limit": "429, too many requests",
@@ -19,13 +21,28 @@ MODES = {
     "refuse": "nobody answers",
     "lost": "it happens, but the answer does not arrive",
 }
+TOO_MANY = "Too many requests hit the API too quickly. Please retry with back-off."
+# Status, type and body of the modes that answer without running the request.
+ANSWERS = {
+    "rate_limit": (
+        "429 Too Many Requests",
+        "application/json",
+        json.dumps(ApiError(429, TOO_MANY, code="rate_limit").body()),
+    ),
+    "error": (
+        "500 Internal Server Error",
+        "application/json",
+        json.dumps(ServerError(500, "An unknown error occurred").body()),
+    ),
+    "garbage": ("200 OK", "text/html", "<html>It works!"),
+}
 LONGEST_SECONDS = 120
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Wire:
-    """WSGI middleware that lets API requests through, or does to them what the switch says."""
+class Faults:
+    """WSGI middleware that passes API requests on, or spoils them as the switch says."""
 
     def __init__(self, app: Application, store: Store) -> None:
         self._app = app
@@ -36,66 +53,46 @@ class Wire:
     ) -> Iterable[bytes]:
         mode, seconds = "ok", 0
         if environ.get("PATH_INFO", "").startswith("/v1/"):
-            mode, seconds = self._weather()
-        in_process = bool(environ.get("shop.in_process"))
-        if mode == "rate_limit":
-            text = "Too many requests hit the API too quickly. Please retry with back-off."
-            return _send(start_response, "429 Too Many Requests",
-                         ApiError(429, text, code="rate_limit").body())  # fmt: skip
-        if mode == "error":
-            text = "An unknown error occurred"
-            return _send(start_response, "500 Internal Server Error", ServerError(500, text).body())
-        if mode == "garbage":
-            return _send(start_response, "200 OK", "<html>It works!")
+            mode, seconds = self._next_mode()
+        if mode in ANSWERS:
+            status, kind, body = ANSWERS[mode]
+            start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])
+            return [body.encode()]
         if mode == "refuse":
             return _hang_up(environ, start_response, ConnectionRefusedError("connection refused"))
-        if mode == "slow" and in_process:
+        if mode == "slow" and environ.get("shop.in_process"):
             raise TimeoutError("the sandbox did not answer in time")
         if mode == "slow":
             time.sleep(seconds)
         if mode == "lost":
-            self._do_silently(environ)
+            run_wsgi_app(self._app, environ, buffered=True)
             return _hang_up(environ, start_response, ConnectionResetError("connection reset"))
         return self._app(environ, start_response)
 
-    def _weather(self) -> tuple[str, int]:
-        """Return the switch's position; a position set for a number of calls counts down."""
+    def _next_mode(self) -> tuple[str, int]:
+        """Return the mode for this call; one set for a number of calls counts down to "ok"."""
         with self._store.read() as tx:
             mode, times = tx.setting("api_mode", "ok"), tx.setting("api_times", 0)
             seconds = tx.setting("api_seconds", 30)
         if mode == "ok" or not times:
             return mode, seconds
         with self._store.write() as tx:
-            # Another call may have used up the last of them meanwhile.
+            # A call in another thread may have been the last one meanwhile.
             mode, left = tx.setting("api_mode", "ok"), tx.setting("api_times", 0) - 1
             if mode != "ok" and left >= 0:
                 tx.set({"api_times": left, "api_mode": mode if left else "ok"})
         return mode, seconds
 
-    def _do_silently(self, environ: dict[str, Any]) -> None:
-        answer = self._app(environ, lambda *_: lambda _: None)
-        b"".join(answer)
-        close = getattr(answer, "close", None)
-        if close:
-            close()
-
-
-def _send(start_response: Callable[..., Any], status: str, body: Any) -> list[bytes]:
-    text = body if isinstance(body, str) else json.dumps(body)
-    kind = "text/html" if isinstance(body, str) else "application/json"
-    data = text.encode()
-    start_response(status, [("Content-Type", kind), ("Content-Length", str(len(data)))])
-    return [data]
-
 
 def _hang_up(
     environ: dict[str, Any], start_response: Callable[..., Any], error: OSError
 ) -> list[bytes]:
-    """End the connection unanswered: raise in process, close the socket where there is one."""
+    """Close the socket without a response; in process, raise what a socket would."""
     if environ.get("shop.in_process"):
         raise error
     connection = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
     if isinstance(connection, socket.socket):
         connection.shutdown(socket.SHUT_RDWR)
+    # A server that does not show its socket sends this instead.
     start_response("503 Service Unavailable", [("Content-Length", "0"), ("Connection", "close")])
     return [b""]
