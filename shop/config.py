@@ -145,36 +145,23 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
 def load_env_file(path: Path) -> None:
     """Put the settings of a `.env` file into the environment, which wins where both name one.
 
-    Raises ConfigError for a name that is no setting: nobody else reads this file.
+    Raises ConfigError for a name that is no setting: nobody else reads this file. A line that
+    cannot be read is left out; dotenv logs a warning with its number.
     """
-    from dotenv import dotenv_values
+    from dotenv import dotenv_values  # a server that is given its environment needs no file
 
-    known = {setting.name for setting in SETTINGS}
-    _refuse_broken_lines(path)
-    for name, value in dotenv_values(path).items():
-        if name not in known and not name.startswith(FOREIGN_PREFIXES):
-            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
-        if value is not None:
-            os.environ.setdefault(name, value)
-
-
-def _refuse_broken_lines(path: Path) -> None:
-    """Raise ConfigError for a line that dotenv would leave out with a word in the log only."""
-    from dotenv.parser import parse_stream
-
-    if not path.exists():
-        return
     try:
-        with path.open(encoding="utf-8") as file:
-            broken = [line.original.line for line in parse_stream(file) if line.error]
+        values = dotenv_values(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path.name}: cannot be read ({error}). Right: a UTF-8 file that the shop may read"
         ) from error
-    if broken:
-        raise ConfigError(
-            f"{path.name}: line {broken[0]} is no setting. Right: SHOP_NAME=Corner Shop"
-        )
+    known = {setting.name for setting in SETTINGS}
+    for name, value in values.items():
+        if name not in known and not name.startswith(FOREIGN_PREFIXES):
+            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
+        if value is not None:
+            os.environ.setdefault(name, value)
 
 
 def _likely(name: str) -> str:

@@ -404,8 +404,6 @@ def test_the_real_environment_wins_over_the_file(checkout: Checkout) -> None:
     [
         ("SHOP_NAM=Corner\n", ["SHOP_NAM", "SHOP_NAME=Corner Shop"]),
         ("EDITOR=ed\n", ["EDITOR", "Right: "]),
-        ("SHOP_NAME Corner\n", [".env: line 1", "SHOP_NAME=Corner Shop"]),
-        ("SHOP_CURRENCY=jpy\nSHOP_NAME='Corner\n", [".env: line 2"]),
         (b"SHOP_NAME=Caf\xe9\n", [".env", "UTF-8"]),
         ("SHOP_CURRENCY=kwd\n", ["SHOP_CURRENCY", "Right: jpy"]),
         ("STRIPE_SECRET_KEY=sk_live_a\n", ["SHOP_PUBLIC_URL", "https://shop.example"]),
@@ -420,6 +418,15 @@ def test_a_wrong_file_stops_the_server_with_one_line(
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("shop: ")
     assert all(name in done.stderr for name in names), done.stderr
+
+
+@pytest.mark.parametrize("broken", ["SHOP_NAME Corner", "SHOP_NAME='Corner"])
+def test_a_line_that_is_no_setting_is_left_out_with_a_warning(
+    checkout: Checkout, broken: str
+) -> None:
+    checkout.env_file(f"SHOP_CURRENCY=usd\n{broken}\n")
+    assert checkout.show("SHOP_CURRENCY") == "usd"
+    assert "line 2" in checkout.run("wsgi.py").stderr
 
 
 def test_a_wrong_environment_stops_the_flask_command_with_one_line(checkout: Checkout) -> None:
