@@ -159,19 +159,11 @@ def load_env_file(path: Path) -> None:
     known = {setting.name for setting in SETTINGS}
     for name, value in values.items():
         if name not in known and not name.startswith(FOREIGN_PREFIXES):
-            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
+            raise ConfigError(
+                f"{name}: no such setting (in {path.name}). Right: a name that .env.example lists"
+            )
         if value is not None:
             os.environ.setdefault(name, value)
-
-
-def _likely(name: str) -> str:
-    """Return the example of the setting that was probably meant."""
-    from difflib import get_close_matches
-
-    examples = {setting.name: setting.example for setting in SETTINGS}
-    for meant in get_close_matches(name, examples, 1):
-        return f"Right: {meant}={examples[meant]}"
-    return "Right: a line without it, or a name that .env.example lists"
 
 
 # fmt: off — a table reads best as one

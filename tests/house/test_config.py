@@ -402,8 +402,8 @@ def test_the_real_environment_wins_over_the_file(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("content", "names"),
     [
-        ("SHOP_NAM=Corner\n", ["SHOP_NAM", "SHOP_NAME=Corner Shop"]),
-        ("EDITOR=ed\n", ["EDITOR", "Right: "]),
+        ("SHOP_NAM=Corner\n", ["SHOP_NAM:", ".env.example"]),
+        ("EDITOR=ed\n", ["EDITOR:", "Right: "]),
         (b"SHOP_NAME=Caf\xe9\n", [".env", "UTF-8"]),
         ("SHOP_CURRENCY=kwd\n", ["SHOP_CURRENCY", "Right: jpy"]),
         ("STRIPE_SECRET_KEY=sk_live_a\n", ["SHOP_PUBLIC_URL", "https://shop.example"]),
