@@ -10,9 +10,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
 from shop.money import is_supported
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "sqlite": "sqlite",
+}
 
 
 def text(raw: str) -> str:
@@ -127,19 +137,9 @@ def mail_url(raw: str) -> str:
 
 def database_url(raw: str) -> str:
     """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     scheme, separator, rest = raw.partition("://")
-    drivers = {
-        "postgres": "postgresql+psycopg",
-        "postgresql": "postgresql+psycopg",
-        "mysql": "mysql+pymysql",
-        "mariadb": "mysql+pymysql",
-        "sqlite": "sqlite",
-    }
-    driver = drivers.get(scheme, scheme if scheme in drivers.values() else None)
-    if not separator or driver is None:
+    driver = DRIVERS.get(scheme, scheme)
+    if not separator or driver not in DRIVERS.values():
         raise ValueError("is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database")
     if driver.startswith("mysql") and "charset=" not in rest:
         rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
