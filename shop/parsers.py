@@ -1,12 +1,14 @@
-"""How settings are read: each function returns the value in its own type, or raises ValueError.
+"""From text to value: the settings, and what forms and settings have in common.
 
-The reason goes into the one line that stops the start, so it is written for the shop's owner.
+The parser of a setting raises ValueError with the reason. It goes into the one line that stops the
+start, so it is written for the shop's owner.
 """
 
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -23,6 +25,16 @@ DRIVERS = {
     "mariadb": "mysql+pymysql",
     "sqlite": "sqlite",
 }
+T = TypeVar("T")
+
+
+def whole_number(raw: str, otherwise: T) -> int | T:
+    """Return a number without a sign, `otherwise` for anything else.
+
+    int() takes more: full-width digits, "1_000", and digits without end, which no database counts.
+    """
+    raw = raw.strip()
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else otherwise
 
 
 def text(raw: str) -> str:
@@ -162,7 +174,8 @@ def proxy(raw: str) -> dict[str, int]:
     result = {}
     for part in raw.split(","):
         name, _, count = part.strip().partition("=")
-        if name not in allowed or not count.isascii() or not count.isdigit():
+        number = whole_number(count, None)
+        if name not in allowed or number is None:
             raise ValueError(f"{part!r} is not one of for, proto, host, prefix with a number")
-        result[allowed[name]] = int(count)
+        result[allowed[name]] = number
     return result

@@ -7,6 +7,7 @@ from flask_babel import gettext as _
 from shop.board import bp, service
 from shop.board.forms import CommentForm
 from shop.errors import wants_json
+from shop.parsers import whole_number
 from shop.security import visitor
 from shop.throttle import Limit, TooFast, by_known_network, count
 
@@ -78,13 +79,16 @@ def _refusal() -> TooFast | None:
 
 
 def _index_page(form: CommentForm, refusal: TooFast | None = None) -> str:
-    page = service.newest_topics(_row_id("before"))
+    # A mistyped page is the first page.
+    page = service.newest_topics(whole_number(request.args.get("before", ""), None))
     return render_template("board/index.html", form=form, page=page, refusal=refusal)
 
 
 def _topic_page(topic_id: int, form: CommentForm, refusal: TooFast | None = None) -> str:
     topic = service.get_topic(topic_id)
-    replies, more_after = service.replies_after(topic_id, _row_id("after") or 0)
+    replies, more_after = service.replies_after(
+        topic_id, whole_number(request.args.get("after", ""), 0)
+    )
     return render_template(
         "board/topic.html",
         form=form,
@@ -93,9 +97,3 @@ def _topic_page(topic_id: int, form: CommentForm, refusal: TooFast | None = None
         more_after=more_after,
         refusal=refusal,
     )
-
-
-def _row_id(name: str) -> int | None:
-    """Return the id in the query string, or None: a mistyped page is the first page."""
-    raw = request.args.get(name, "")
-    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else None

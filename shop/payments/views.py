@@ -33,6 +33,7 @@ from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
 from shop.orders.models import Order, email_key
+from shop.parsers import whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
@@ -186,13 +187,9 @@ def _submitted() -> dict[str, Any]:
 
 
 def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
-    return products.choose([(_whole(values["product_id"]), _whole(values.get("quantity", 1)))])
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number, -1 for anything else."""
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else -1
+    wanted = values["product_id"], values.get("quantity", 1)
+    product_id, quantity = (whole_number(str(value), -1) for value in wanted)
+    return products.choose([(product_id, quantity)])
 
 
 def _no_store(answer: Any) -> Response:
