@@ -1,28 +1,39 @@
 """What can go wrong in the shop's own words, and the pages that say it."""
 
+from typing import Any
+
 from flask import Flask, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 
 class ShopError(Exception):
     """A refusal that the visitor is told about.
 
-    `message` says what happened, what it means for money or text, and what to do. `order` is the
-    token of an order that is kept, so that the page can offer the way back to it; `resend_to` the
-    address where the visitor can send what they typed; `retry_after` the seconds to wait before.
+    `message` says what happened, what it means for money or text, and what to do; `words` fill its
+    placeholders. `order` is the token of an order that is kept, so that the page can offer the way
+    back to it; `resend_to` the address where the visitor can send what they typed; `retry_after`
+    the seconds to wait before.
     """
 
     status = 400
     code = "invalid"
+    message: str = ""
     retry_after: int | None = None
 
     def __init__(
-        self, message: str = "", *, order: str | None = None, resend_to: str | None = None
+        self,
+        message: str = "",
+        *,
+        order: str | None = None,
+        resend_to: str | None = None,
+        **words: Any,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        text = str(message or self.message)  # a lazy text of a class meets its language here
+        self.message = text % words if words else text
+        super().__init__(self.message)
         self.order = order
         self.resend_to = resend_to
 
@@ -37,11 +48,7 @@ class DatabaseBusy(ShopError):
 
     status = 503
     code = "busy"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("The shop is very busy. Nothing was saved; please try again in a minute.")
-        )
+    message = _l("The shop is very busy. Nothing was saved; please try again in a minute.")
 
 
 def wants_json() -> bool:

@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from flask import session
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from shop.catalog import products
 from shop.catalog.products import BadQuantity, Choice
@@ -20,15 +20,11 @@ class CartFull(ShopError):
 
     status = 422
     code = "cart_full"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _(
-                "Your cart holds %(most)s different products at most. Please order these first; "
-                "nothing was charged.",
-                most=MOST_LINES,
-            )
-        )
+    message = _l(
+        "Your cart holds %(most)s different products at most. Please order these first; "
+        "nothing was charged.",
+        most=MOST_LINES,
+    )
 
 
 def cart_id() -> str:

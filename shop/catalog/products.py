@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, update
 
 from shop.catalog.models import Product
@@ -21,9 +21,7 @@ class ProductMissing(ShopError):
 
     status = 404
     code = "no_product"
-
-    def __init__(self) -> None:
-        super().__init__(_("We do not sell this, or no longer do. Nothing was charged."))
+    message = _l("We do not sell this, or no longer do. Nothing was charged.")
 
 
 class BadQuantity(ShopError):
@@ -31,27 +29,20 @@ class BadQuantity(ShopError):
 
     status = 422
     code = "bad_quantity"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("Please choose a number from 1 to %(most)s. Nothing was charged.", most=MOST_PER_LINE)
-        )
+    message = _l(
+        "Please choose a number from 1 to %(most)s. Nothing was charged.", most=MOST_PER_LINE
+    )
 
 
 class SoldOut(ShopError):
-    """Fewer are left than are wanted."""
+    """Fewer are left of `name` than are wanted."""
 
     status = 409
     code = "sold_out"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            _(
-                "Nothing was charged: there are not enough left of “%(name)s”. Please choose "
-                "fewer, or something else.",
-                name=name,
-            )
-        )
+    message = _l(
+        "Nothing was charged: there are not enough left of “%(name)s”. Please choose fewer, or "
+        "something else."
+    )
 
 
 @dataclass(frozen=True)

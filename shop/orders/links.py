@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from shop import mail
@@ -24,9 +24,7 @@ class BadAddress(ShopError):
 
     status = 422
     code = "bad_email"
-
-    def __init__(self) -> None:
-        super().__init__(_("That is not an e-mail address. Nothing was sent; please check it."))
+    message = _l("That is not an e-mail address. Nothing was sent; please check it.")
 
 
 def is_address(text: str) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, update
 
 from shop.db import changed_rows, db, is_key
@@ -20,11 +20,7 @@ class OrderMissing(ShopError):
 
     status = 404
     code = "no_order"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("We cannot find this order. Nothing was charged; please check the address.")
-        )
+    message = _l("We cannot find this order. Nothing was charged; please check the address.")
 
 
 def claim(token: str) -> Order | None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from werkzeug.wrappers import Response
 
 from shop.catalog import cart, products
@@ -32,11 +33,7 @@ class UnusableCard(ShopError):
 
     status = 422
     code = "bad_token"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("We could not read the card. Nothing was charged; please type it in once more.")
-        )
+    message = _l("We could not read the card. Nothing was charged; please type it in once more.")
 
 
 class Declined(ShopError):
@@ -44,10 +41,6 @@ class Declined(ShopError):
 
     status = 402
     code = "card_declined"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(_decline_in_words(reason))
-        self.reason = reason
 
 
 class AuthenticationWanted(Exception):
@@ -70,7 +63,7 @@ def charge(token: str, card_token: str, email: str | None) -> None:
     except gateway.CardDeclined as error:
         if error.reason == "authentication_required":
             raise AuthenticationWanted from error
-        raise Declined(error.reason) from error
+        raise Declined(_decline_in_words(error.reason)) from error
     except gateway.StripeRefused as error:
         if not error.is_about_request:  # a key that is not valid, say: no card would do
             raise gateway.StripeUnreachable(order=token) from error
@@ -139,12 +132,9 @@ class BadMail(ShopError):
 
     status = 422
     code = "bad_email"
-
-    def __init__(self) -> None:
-        message = _(
-            "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
-        )
-        super().__init__(message)
+    message = _l(
+        "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
+    )
 
 
 @bp.get("/payments/card")

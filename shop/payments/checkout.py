@@ -9,7 +9,7 @@ from time import sleep
 from typing import Any
 
 from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from shop.catalog import products
@@ -79,11 +79,7 @@ class AmountTooSmall(ShopError):
 
     status = 422
     code = "amount_too_small"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("This is too little to pay by card. Nothing was charged; please choose more.")
-        )
+    message = _l("This is too little to pay by card. Nothing was charged; please choose more.")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import func, select, update
 
 from shop import mail
@@ -146,12 +147,7 @@ class BadRefund(ShopError):
 
     status = 422
     code = "bad_refund"
-
-    def __init__(self, left: Money) -> None:
-        amount = left.format(current_app.config["SHOP_LOCALE"])
-        super().__init__(
-            _("From 1 up to %(amount)s can be refunded. No money has moved.", amount=amount)
-        )
+    message = _l("From 1 up to %(amount)s can be refunded. No money has moved.")
 
 
 def refund(number: int, amount: int | None = None) -> list[Money]:
@@ -228,7 +224,8 @@ def _reserve(order_id: int, amount: int | None) -> list[int]:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
     wanted = left if amount is None else amount
     if not 1 <= wanted <= left:
-        raise BadRefund(Money(left, order.currency))
+        most = Money(left, order.currency).format(current_app.config["SHOP_LOCALE"])
+        raise BadRefund(amount=most)
     asked: list[LedgerEntry] = []
     for payment, rest in ledger.refundable(entries):
         part = min(rest, wanted - sum(entry.amount for entry in asked))
