@@ -21,6 +21,7 @@ from shop.errors import ShopError, wants_json
 from shop.i18n import current_language
 from shop.money import Money
 from shop.orders import links, place, queries, states
+from shop.parsers import is_mail_address
 from shop.payments import attempts, bp, checkout, gateway, release
 from shop.security import STRIPE_JS, content_security_policy, visitor
 from shop.throttle import Limit, TooFast, by_network, count
@@ -127,16 +128,6 @@ class TooManyCards(TooFast):
         self.order = order
 
 
-class BadMail(ShopError):
-    """The receipt could not be sent there."""
-
-    status = 422
-    code = "bad_email"
-    message = _l(
-        "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
-    )
-
-
 @bp.get("/payments/card")
 def card() -> ResponseReturnValue:
     """Show the card page of an order or, without one, of the cart."""
@@ -150,8 +141,11 @@ def charge_card() -> ResponseReturnValue:
     _refuse_where_off()
     email = request.form.get("email", "").strip()
     token = request.form.get("order", "")
-    if email and not links.is_address(email):
-        return _card_page(token, BadMail(), email), BadMail.status
+    if email and not is_mail_address(email):
+        bad = links.BadAddress(
+            _("That is not an e-mail address. Nothing was charged; leave it empty for no receipt.")
+        )
+        return _card_page(token, bad, email), bad.status
     try:
         _throttle(token)
         if not token:

@@ -33,7 +33,7 @@ from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
 from shop.orders.models import Order, email_key
-from shop.parsers import whole_number
+from shop.parsers import is_mail_address, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
@@ -212,7 +212,7 @@ class AddressForm(FlaskForm):  # type: ignore[misc]
 
     def validate_email(self, field: Field) -> None:
         """Refuse what no mail could be sent to."""
-        if not links.is_address(field.data):
+        if not is_mail_address(field.data):
             raise ValidationError(links.BadAddress().message)
 
 
