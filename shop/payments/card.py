@@ -24,7 +24,7 @@ from shop.orders import links, place, queries, states
 from shop.parsers import is_mail_address
 from shop.payments import attempts, bp, checkout, gateway, release
 from shop.security import STRIPE_JS, content_security_policy, visitor
-from shop.throttle import Limit, TooFast, by_network, count
+from shop.throttle import TooFast, count
 
 TOKEN = re.compile(r"tok_[A-Za-z0-9_]{1,200}")
 
@@ -104,28 +104,8 @@ def _decline_in_words(reason: str) -> str:
     return str(_("%(what)s Nothing was charged. Please try another card.", what=what))
 
 
-# Nobody has more cards to try. In a network a few people pay in the same ten minutes; who tests
-# stolen cards sends thousands, each as a new visitor.
-TRIES = 5
-TRIES_PER_NETWORK = 20
-TRIES_SECONDS = 600
 # A second click on the button comes when the first has paid and emptied the cart.
 SECOND_CLICK = timedelta(minutes=10)
-
-
-class TooManyCards(TooFast):
-    """More cards were tried than a person tries."""
-
-    code = "too_many_cards"
-
-    def __init__(self, seconds: int, order: str | None) -> None:
-        super().__init__(seconds)
-        self.message = _(
-            "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
-            "Stripe's page now.",
-            when=self.when,
-        )
-        self.order = order
 
 
 @bp.get("/payments/card")
@@ -147,10 +127,11 @@ def charge_card() -> ResponseReturnValue:
         )
         return _card_page(token, bad, email), bad.status
     try:
-        _throttle(token)
+        # Before goods are held for the order of a cart, whose tries are counted from then on.
+        count("charge", f"visitor {visitor()}", *([f"order {token}"] if token else []))
         if not token:
             token = checkout.order_goods(cart.choices(), _buyer())
-            _count(token, Limit(f"order {token}", TRIES))
+            count("charge", f"order {token}", with_network=False)
         charge(token, request.form.get("stripeToken", ""), email or None)
     except AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
@@ -159,7 +140,7 @@ def charge_card() -> ResponseReturnValue:
         if just_ordered is None:
             raise
         token = just_ordered
-    except (Declined, UnusableCard, TooManyCards) as error:
+    except (Declined, UnusableCard, TooFast) as error:
         if wants_json():
             raise
         return _card_page(token, error, email), error.status, error.headers
@@ -169,21 +150,6 @@ def charge_card() -> ResponseReturnValue:
 def _refuse_where_off() -> None:
     if not current_app.config["SHOP_LEGACY_CHARGE"] or current_app.config["SHOP_MODE"] == "off":
         abort(404)
-
-
-def _throttle(order: str) -> None:
-    """Stop who tries one card after the other, before goods are held for them."""
-    limits = [Limit(f"visitor {visitor()}", TRIES)]
-    if order:
-        limits.append(Limit(f"order {order}", TRIES))
-    _count(order, *limits, by_network(request.remote_addr, TRIES_PER_NETWORK))
-
-
-def _count(order: str, *limits: Limit) -> None:
-    try:
-        count("charge", TRIES_SECONDS, *limits)
-    except TooFast as fast:
-        raise TooManyCards(fast.seconds, order or None) from fast
 
 
 def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:

@@ -17,7 +17,6 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
@@ -38,21 +37,24 @@ from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
 from shop.security import visitor
-from shop.throttle import Limit, TooFast, by_known_network, count
+from shop.throttle import TooFast, count, refusal
 
 SWEEP_SECONDS = 60
-# A person who cannot decide, and a school class that orders together, stay below; each session is
-# an order and a call to Stripe, and who tests stolen cards opens thousands.
-SESSIONS = 60
-SESSIONS_PER_NETWORK = 120
-SESSIONS_SECONDS = 600
 
 
 @bp.post("/payments/session")
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
-    _throttle(values)
+    try:
+        count("session", f"visitor {visitor()}")
+    except TooFast as fast:
+        # The page leads back to what was asked for.
+        if "order" in values:
+            fast.order = queries.get_order(str(values["order"])).token
+        elif "product_id" in values:
+            fast.resend_to = same_address()
+        raise
     if "order" in values:
         started = checkout.pay_again(str(values["order"]), _buyer())
     elif "product_id" in values:
@@ -153,24 +155,6 @@ def order_waiting() -> Order | None:
     return queries.waiting_order(visitor())
 
 
-def _throttle(values: dict[str, Any]) -> None:
-    """Stop who opens one payment after the other; the page leads back to what was asked for."""
-    network = by_known_network(request.remote_addr, SESSIONS_PER_NETWORK)
-    try:
-        count("session", SESSIONS_SECONDS, Limit(f"visitor {visitor()}", SESSIONS), *network)
-    except TooFast as fast:
-        fast.message = _(
-            "You have begun a great many payments in a short time. Nothing was charged, and what "
-            "you chose is kept. Please go on %(when)s.",
-            when=fast.when,
-        )
-        if "order" in values:
-            fast.order = queries.get_order(str(values["order"])).token
-        elif "product_id" in values:
-            fast.resend_to = same_address()
-        raise
-
-
 def _buyer(cart_id: str | None = None) -> place.Buyer:
     return place.Buyer(visitor(), cart_id, current_language())
 
@@ -196,13 +180,6 @@ def _no_store(answer: Any) -> Response:
     response = current_app.make_response(answer)
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-# Each may be a mail to somebody who did not ask for it. A person asks once, looks, and asks again
-# when they have looked into the spam folder; an office shares a network.
-RECEIPTS = 3
-RECEIPTS_PER_NETWORK = 10
-RECEIPTS_SECONDS = 3600
 
 
 class AddressForm(FlaskForm):  # type: ignore[misc]
@@ -231,9 +208,9 @@ def mail_orders() -> ResponseReturnValue:
             raise links.BadAddress
         return _page(form), 422
     email, language = form.email.data or "", current_language()
-    refusal = _refusal(email)
-    if refusal is not None:
-        return _page(form, refusal), refusal.status, refusal.headers
+    fast = refusal("receipts", f"address {email_key(email)}")
+    if fast is not None:
+        return _page(form, fast), fast.status, fast.headers
     answer = redirect(url_for("payments.find_orders", asked="yes"), 303)
     # Once the answer has left: how long it took would tell whether the address is known.
     mail_links = copy_current_request_context(_mail_links)
@@ -248,26 +225,8 @@ def _mail_links(email: str, language: str) -> None:
         current_app.logger.exception("the links to somebody's orders were not mailed")
 
 
-def _refusal(email: str) -> TooFast | None:
-    """Count the try; return what to tell who asks too often. Raise it to programs."""
-    network = by_known_network(request.remote_addr, RECEIPTS_PER_NETWORK)
-    address = Limit(f"address {email_key(email)}", RECEIPTS)
-    try:
-        count("receipts", RECEIPTS_SECONDS, address, *network)
-    except TooFast as fast:
-        fast.message = gettext(
-            "You have asked several times now, so nothing was sent this time. Please look for our "
-            "mail, in the spam folder too; you can ask again %(when)s.",
-            when=fast.when,
-        )
-        if wants_json():
-            raise
-        return fast
-    return None
-
-
-def _page(form: AddressForm, refusal: TooFast | None = None, asked: bool = False) -> str:
-    return render_template("payments/find_orders.html", form=form, refusal=refusal, asked=asked)
+def _page(form: AddressForm, fast: TooFast | None = None, asked: bool = False) -> str:
+    return render_template("payments/find_orders.html", form=form, refusal=fast, asked=asked)
 
 
 # A host ends a request that takes long; what is left is done by the next call.
