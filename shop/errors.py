@@ -6,7 +6,11 @@ from flask import Flask, Response, current_app, jsonify, render_template, reques
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from flask_wtf.csrf import CSRFError
+from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, InternalServerError
+
+from shop.security import is_same_origin, no_store
 
 
 class ShopError(Exception):
@@ -59,9 +63,6 @@ def wants_json() -> bool:
 
 def init_errors(app: Flask) -> None:
     """Answer every error with a page (or JSON) that helps."""
-    from flask_wtf.csrf import CSRFError
-    from sqlalchemy import exc
-
     app.register_error_handler(ShopError, _shop_error)
     app.register_error_handler(CSRFError, _stale_form)
     # The last is what a server without a free connection, or a pool without one, comes to.
@@ -84,21 +85,20 @@ def page(
     `resend_to`: where the form that failed can be sent again, with what was typed in it.
     """
     if wants_json():
-        response = jsonify({"error": {"code": code, "message": message}})
+        response = no_store(jsonify({"error": {"code": code, "message": message}}))
     else:
-        fields = _typed_fields() if resend_to else []
-        html = render_template(
-            "errors/error.html",
-            code=code,
-            title=title,
-            message=message,
-            order=order,
-            resend_to=resend_to,
-            fields=fields,
+        response = no_store(
+            render_template(
+                "errors/error.html",
+                code=code,
+                title=title,
+                message=message,
+                order=order,
+                resend_to=resend_to,
+                fields=_typed_fields() if resend_to else [],
+            )
         )
-        response = current_app.make_response(html)
     response.status_code = status
-    response.headers["Cache-Control"] = "no-store"
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "30")
     return response
@@ -127,8 +127,6 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
 
     A form of another site gets no such button: one click would undo the protection.
     """
-    from shop.security import is_same_origin
-
     resend_to = same_address() if is_same_origin() else None
     message = _(
         "Nothing was saved and nothing was charged. The form had been open for too long, or your "

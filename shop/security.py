@@ -135,6 +135,13 @@ def external_url(endpoint: str, **values: Any) -> str:
     return adapter.build(endpoint, values, force_external=True)
 
 
+def no_store(answer: ResponseReturnValue) -> Response:
+    """Return the answer as one that browsers and proxies forget at once."""
+    response = current_app.make_response(answer)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def content_security_policy(config: Any, script: str | None = None) -> str:
     """Return what a page may load and where its forms may lead; `script`: the origin of Stripe.js.
 

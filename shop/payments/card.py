@@ -23,7 +23,7 @@ from shop.money import Money
 from shop.orders import links, place, queries, states
 from shop.parsers import is_mail_address
 from shop.payments import attempts, bp, checkout, gateway, release
-from shop.security import STRIPE_JS, content_security_policy, visitor
+from shop.security import STRIPE_JS, content_security_policy, no_store, visitor
 from shop.throttle import TooFast, count
 
 TOKEN = re.compile(r"tok_[A-Za-z0-9_]{1,200}")
@@ -162,8 +162,7 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
         script=_script(),
         key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
     )
-    response = current_app.make_response(html)
-    response.headers["Cache-Control"] = "no-store"
+    response = no_store(html)
     response.headers["Content-Security-Policy"] = content_security_policy(
         current_app.config, script=_origin(_script())
     )

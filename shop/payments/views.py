@@ -22,7 +22,6 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.wrappers import Response
 from wtforms import EmailField, Field, ValidationError
 
 from shop.catalog import cart, products
@@ -36,7 +35,7 @@ from shop.parsers import is_mail_address, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
-from shop.security import visitor
+from shop.security import no_store, visitor
 from shop.throttle import TooFast, count, refusal
 
 SWEEP_SECONDS = 60
@@ -80,7 +79,7 @@ def success() -> ResponseReturnValue:
             )
         ) from error
     if order.state in ("pending", "cancelled", "awaiting_payment"):
-        return _no_store(render_template("payments/unfinished.html", order=order))
+        return no_store(render_template("payments/unfinished.html", order=order))
     return redirect(url_for("payments.order", token=order.token), 303)
 
 
@@ -123,8 +122,8 @@ def order(token: str) -> ResponseReturnValue:
         found = queries.get_order(token)
         attempt = attempts.open_of(found)
     if wants_json():
-        return _no_store(jsonify(queries.summary(found)))
-    return _no_store(render_template("payments/order.html", order=found, attempt=attempt))
+        return no_store(jsonify(queries.summary(found)))
+    return no_store(render_template("payments/order.html", order=found, attempt=attempt))
 
 
 @bp.app_errorhandler(states.AlreadyOrdered)
@@ -174,12 +173,6 @@ def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
     wanted = values["product_id"], values.get("quantity", 1)
     product_id, quantity = (whole_number(str(value), -1) for value in wanted)
     return products.choose([(product_id, quantity)])
-
-
-def _no_store(answer: Any) -> Response:
-    response = current_app.make_response(answer)
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 class AddressForm(FlaskForm):  # type: ignore[misc]
