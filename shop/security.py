@@ -193,12 +193,8 @@ def is_same_origin() -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
-    return origin is None or origin == _own_origin()
-
-
-def _own_origin() -> str:
     own = urlsplit(current_app.config["SHOP_PUBLIC_URL"] or request.host_url)
-    return f"{own.scheme}://{own.netloc}".lower()
+    return origin is None or origin == f"{own.scheme}://{own.netloc}".lower()
 
 
 def _check_host() -> ResponseReturnValue | None:
