@@ -1,4 +1,4 @@
-"""What can go wrong in the shop's own words, and the pages that say it."""
+"""Refusals in the shop's own words, and the pages that show errors."""
 
 from typing import Any
 

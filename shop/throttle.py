@@ -67,7 +67,7 @@ LIMITS = {
 
 
 class Throttle(Base):
-    """How many times one thing was done in a window of time. Who did it cannot be read from it."""
+    """A count of tries in a window of time. Its id is an HMAC and tells nobody whose they were."""
 
     __tablename__ = "throttles"
 

@@ -127,7 +127,7 @@ def charge_card() -> ResponseReturnValue:
         )
         return _card_page(token, bad, email), bad.status
     try:
-        # Before goods are held for the order of a cart, whose tries are counted from then on.
+        # Before the cart becomes an order, which holds goods; its tries are then counted too.
         count("charge", f"visitor {visitor()}", *([f"order {token}"] if token else []))
         if not token:
             token = checkout.order_goods(cart.choices(), _buyer())
