@@ -46,8 +46,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 def _configure(app: Flask, environ: Mapping[str, Any]) -> None:
     app.config.update(settings.load(environ))
     if environ is not os.environ:
-        known = {setting.name for setting in settings.SETTINGS}
-        app.config.update({k: v for k, v in environ.items() if k not in known})
+        app.config.update({k: v for k, v in environ.items() if k not in settings.NAMES})
     for name in settings.unknown_names(environ):
         app.logger.warning("%s is set, but there is no such setting. See .env.example.", name)
     app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or settings.secret_key(

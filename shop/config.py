@@ -1,4 +1,4 @@
-"""Every setting: its name, type, default and one line of help. Nonsense is refused at the start."""
+"""Every setting in a line or two, and what may not stand together. Nonsense stops the start."""
 
 import os
 import secrets
@@ -24,13 +24,64 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting; `parse` returns the value in its own type, or raises ValueError: the reason."""
+    """One setting; `parse` turns its text into a value, or raises ValueError with the reason."""
 
     name: str
-    help: str
-    example: str
     parse: Callable[[str], Any]
     default: Any = None
+    help: str = ""
+    example: str = ""
+
+
+# fmt: off
+SETTINGS = (
+    Setting("SECRET_KEY", parsers.secret, example="64 random characters",
+            help="Signs the visitors' cookies. Made and kept in the data folder when unset"),
+    Setting("DATABASE_URL", parsers.database_url,
+            example="postgresql://user:password@localhost/shop",
+            help="The database. An SQLite file in the data folder when unset"),
+    Setting("SHOP_DATA_DIR", parsers.directory, ROOT / "instance", example="/home/you/shop-data",
+            help="Where database and secrets are kept; `instance` beside wsgi.py when unset"),
+    Setting("SHOP_PUBLIC_URL", parsers.web_address, example="https://shop.example",
+            help="The shop's address on the web; needed for real payments"),
+    Setting("SHOP_SANDBOX", parsers.switch, example="on",
+            help="Pay with play money: on, off, or by itself while the shop is on your machine"),
+    Setting("SHOP_NAME", parsers.text, "Corner Shop", example="Corner Shop",
+            help="The name above every page"),
+    Setting("SHOP_CURRENCY", parsers.currency, "jpy", example="jpy",
+            help="The currency of all prices"),
+    Setting("SHOP_TIMEZONE", parsers.time_zone, "Asia/Tokyo", example="Asia/Tokyo",
+            help="Whose days the shop counts"),
+    Setting("SHOP_LOCALE", parsers.choice(*LANGUAGES), "en", example="en",
+            help="The language where the visitor's is not known"),
+    Setting("STRIPE_SECRET_KEY", parsers.prefixed("sk_test_", "rk_test_", "sk_live_", "rk_live_"),
+            example="sk_test_…", help="Your secret (or restricted) key at Stripe"),
+    Setting("STRIPE_PUBLISHABLE_KEY", parsers.prefixed("pk_test_", "pk_live_"), example="pk_test_…",
+            help="Your publishable key at Stripe, for the legacy card page"),
+    Setting("STRIPE_WEBHOOK_SECRET", parsers.prefixed("whsec_"), example="whsec_…",
+            help="The signing secret of your webhook at Stripe"),
+    Setting("STRIPE_API_BASE", parsers.web_address, example="http://127.0.0.1:5001",
+            help="Another server that speaks Stripe, for tests"),
+    Setting("STRIPE_CHECKOUT_ORIGINS", parsers.origins, (), example="https://pay.shop.example",
+            help="Your own checkout domains at Stripe, with spaces between"),
+    Setting("SHOP_LEGACY_CHARGE", parsers.switch, example="off",
+            help="The legacy card page: on or off; by itself on in the sandbox alone"),
+    Setting("MAIL_URL", parsers.mail_url, "console:",
+            example="smtp://user:password@mail.example:587",
+            help="How mail leaves: console: prints it, smtp:// and smtps:// send it"),
+    Setting("SHOP_MAIL_FROM", parsers.mail_address, "shop@localhost", example="shop@shop.example",
+            help="The sender of the shop's mail"),
+    Setting("SHOP_OWNER_EMAIL", parsers.mail_address, example="you@shop.example",
+            help="Who is told of new orders; SHOP_MAIL_FROM when unset"),
+    Setting("SHOP_PROXY", parsers.proxy, {}, example="for=1,proto=1",
+            help="Which headers of a proxy in front are true"),
+    Setting("SHOP_BOARD_HOLD", parsers.choice("off", "links", "first", "all"), "off",
+            example="links", help="Which posts wait for you: off, links, first or all"),
+    Setting("SHOP_TASK_TOKEN", parsers.secret, example="32 random characters",
+            help="The password of /tasks, for hosts whose cron cannot run commands"),
+)
+# fmt: on
+NAMES = {setting.name for setting in SETTINGS}
 
 
 def load(environ: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,10 +96,32 @@ def load(environ: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def load_env_file(path: Path) -> None:
+    """Put the settings of a `.env` file into the environment, which wins where both name one.
+
+    Raises ConfigError for a name that is no setting: nobody else reads this file. A line that
+    cannot be read is left out; dotenv logs a warning with its number.
+    """
+    from dotenv import dotenv_values  # a host that sets the environment itself needs no dotenv
+
+    try:
+        values = dotenv_values(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path.name}: cannot be read ({error}). Right: a UTF-8 file that the shop may read"
+        ) from error
+    for name, value in values.items():
+        if name not in NAMES and not name.startswith(FOREIGN_PREFIXES):
+            raise ConfigError(
+                f"{name}: no such setting (in {path.name}). Right: a name that .env.example lists"
+            )
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
 def unknown_names(environ: Mapping[str, Any]) -> list[str]:
     """Return the names that look like ours but are no setting, usually a spelling mistake."""
-    known = {setting.name for setting in SETTINGS}
-    return sorted(n for n in environ if n.startswith(("SHOP_", "STRIPE_")) and n not in known)
+    return sorted(n for n in environ if n.startswith(("SHOP_", "STRIPE_")) and n not in NAMES)
 
 
 def is_loopback(url: str | None) -> bool:
@@ -68,7 +141,16 @@ def secret_key(data_dir: Path) -> str:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _make_secret(path)
+            # Written beside and linked into place: two processes that start at once agree.
+            handle, name = tempfile.mkstemp(dir=data_dir)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+            try:
+                os.link(name, path)
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(name)
         key = path.read_text(errors="replace").strip()
     except OSError as error:
         raise ConfigError(
@@ -78,19 +160,6 @@ def secret_key(data_dir: Path) -> str:
     if len(key) < 32:
         raise ConfigError(f"SECRET_KEY: {path} is damaged. Delete it, and a new one is made.")
     return key
-
-
-def _make_secret(path: Path) -> None:
-    # Written beside and linked into place: two processes that start at once agree on one key.
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(secrets.token_hex(32))
-    try:
-        os.link(name, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(name)
 
 
 def _value(setting: Setting, raw: Any) -> Any:
@@ -106,9 +175,8 @@ def _value(setting: Setting, raw: Any) -> Any:
 
 
 def _mode(values: Mapping[str, Any]) -> str:
-    key = values["STRIPE_SECRET_KEY"]
-    if key:
-        return "live" if _is_live(key) else "test"
+    if values["STRIPE_SECRET_KEY"]:
+        return "live" if _is_live(values["STRIPE_SECRET_KEY"]) else "test"
     wanted = values["SHOP_SANDBOX"]
     if wanted is None:
         wanted = is_loopback(values["SHOP_PUBLIC_URL"])
@@ -140,174 +208,3 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         raise ConfigError(
             "SHOP_PUBLIC_URL: real payments need the shop's https address. Right: https://shop.example"
         )
-
-
-def load_env_file(path: Path) -> None:
-    """Put the settings of a `.env` file into the environment, which wins where both name one.
-
-    Raises ConfigError for a name that is no setting: nobody else reads this file.
-    """
-    from dotenv import dotenv_values
-
-    known = {setting.name for setting in SETTINGS}
-    _refuse_broken_lines(path)
-    for name, value in dotenv_values(path).items():
-        if name not in known and not name.startswith(FOREIGN_PREFIXES):
-            raise ConfigError(f"{name}: no such setting (in {path.name}). {_likely(name)}")
-        if value is not None:
-            os.environ.setdefault(name, value)
-
-
-def _refuse_broken_lines(path: Path) -> None:
-    """Raise ConfigError for a line that dotenv would leave out with a word in the log only."""
-    from dotenv.parser import parse_stream
-
-    if not path.exists():
-        return
-    try:
-        with path.open(encoding="utf-8") as file:
-            broken = [line.original.line for line in parse_stream(file) if line.error]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path.name}: cannot be read ({error}). Right: a UTF-8 file that the shop may read"
-        ) from error
-    if broken:
-        raise ConfigError(
-            f"{path.name}: line {broken[0]} is no setting. Right: SHOP_NAME=Corner Shop"
-        )
-
-
-def _likely(name: str) -> str:
-    """Return the example of the setting that was probably meant."""
-    from difflib import get_close_matches
-
-    examples = {setting.name: setting.example for setting in SETTINGS}
-    for meant in get_close_matches(name, examples, 1):
-        return f"Right: {meant}={examples[meant]}"
-    return "Right: a line without it, or a name that .env.example lists"
-
-
-# fmt: off — a table reads best as one
-SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "SECRET_KEY",
-        "Signs the visitors' cookies. Made and kept in the data folder when unset",
-        "64 random characters",
-        parsers.secret,
-    ),
-    Setting(
-        "DATABASE_URL",
-        "The database. An SQLite file in the data folder when unset",
-        "postgresql://user:password@localhost/shop",
-        parsers.database_url,
-    ),
-    Setting(
-        "SHOP_DATA_DIR",
-        "Where database and secrets are kept; `instance` beside wsgi.py when unset",
-        "/home/you/shop-data",
-        parsers.directory,
-        ROOT / "instance",
-    ),
-    Setting(
-        "SHOP_PUBLIC_URL",
-        "The shop's address on the web; needed for real payments",
-        "https://shop.example",
-        parsers.web_address,
-    ),
-    Setting(
-        "SHOP_SANDBOX",
-        "Pay with play money: on, off, or by itself while the shop is on your machine",
-        "on",
-        parsers.switch,
-    ),
-    Setting("SHOP_NAME", "The name above every page", "Corner Shop", parsers.text, "Corner Shop"),
-    Setting("SHOP_CURRENCY", "The currency of all prices", "jpy", parsers.currency, "jpy"),
-    Setting(
-        "SHOP_TIMEZONE", "Whose days the shop counts", "Asia/Tokyo", parsers.time_zone, "Asia/Tokyo"
-    ),
-    Setting(
-        "SHOP_LOCALE",
-        "The language where the visitor's is not known",
-        "en",
-        parsers.choice(*LANGUAGES),
-        "en",
-    ),
-    Setting(
-        "STRIPE_SECRET_KEY",
-        "Your secret (or restricted) key at Stripe",
-        "sk_test_…",
-        parsers.prefixed("sk_test_", "rk_test_", "sk_live_", "rk_live_"),
-    ),
-    Setting(
-        "STRIPE_PUBLISHABLE_KEY",
-        "Your publishable key at Stripe, for the legacy card page",
-        "pk_test_…",
-        parsers.prefixed("pk_test_", "pk_live_"),
-    ),
-    Setting(
-        "STRIPE_WEBHOOK_SECRET",
-        "The signing secret of your webhook at Stripe",
-        "whsec_…",
-        parsers.prefixed("whsec_"),
-    ),
-    Setting(
-        "STRIPE_API_BASE",
-        "Another server that speaks Stripe, for tests",
-        "http://127.0.0.1:5001",
-        parsers.web_address,
-    ),
-    Setting(
-        "STRIPE_CHECKOUT_ORIGINS",
-        "Your own checkout domains at Stripe, with spaces between",
-        "https://pay.shop.example",
-        parsers.origins,
-        (),
-    ),
-    Setting(
-        "SHOP_LEGACY_CHARGE",
-        "The legacy card page: on or off; by itself on in the sandbox alone",
-        "off",
-        parsers.switch,
-    ),
-    Setting(
-        "MAIL_URL",
-        "How mail leaves: console: prints it, smtp:// and smtps:// send it",
-        "smtp://user:password@mail.example:587",
-        parsers.mail_url,
-        "console:",
-    ),
-    Setting(
-        "SHOP_MAIL_FROM",
-        "The sender of the shop's mail",
-        "shop@shop.example",
-        parsers.mail_address,
-        "shop@localhost",
-    ),
-    Setting(
-        "SHOP_OWNER_EMAIL",
-        "Who is told of new orders; SHOP_MAIL_FROM when unset",
-        "you@shop.example",
-        parsers.mail_address,
-    ),
-    Setting(
-        "SHOP_PROXY",
-        "Which headers of a proxy in front are true",
-        "for=1,proto=1",
-        parsers.proxy,
-        {},
-    ),
-    Setting(
-        "SHOP_BOARD_HOLD",
-        "Which posts wait for you: off, links, first or all",
-        "links",
-        parsers.choice("off", "links", "first", "all"),
-        "off",
-    ),
-    Setting(
-        "SHOP_TASK_TOKEN",
-        "The password of /tasks, for hosts whose cron cannot run commands",
-        "32 random characters",
-        parsers.secret,
-    ),
-)
-# fmt: on

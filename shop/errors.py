@@ -1,34 +1,68 @@
-"""What can go wrong in the shop's own words, and the pages that say it."""
+"""Refusals in the shop's own words, and the pages that show errors."""
+
+from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from flask_wtf.csrf import CSRFError
+from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, InternalServerError
+
+from shop.security import is_same_origin, no_store
+
+# What a page of errors gives back to be sent again, secrets and tokens apart.
+NOT_GIVEN_BACK = ("csrf_token", "password", "stripeToken")
+TITLES = {
+    404: _l("There is nothing here"),
+    409: _l("That is no longer possible"),
+    413: _l("That is too much at once"),
+    422: _l("Please check that once more"),
+    429: _l("A little slower, please"),
+    500: _l("That went wrong"),
+    503: _l("Not possible just now"),
+}
+MESSAGES = {
+    404: _l("This page does not exist, or no longer does. Nothing was charged."),
+    405: _l("This address does not work that way. Nothing was saved and nothing was charged."),
+    413: _l("What you sent is larger than the shop takes (1 MiB). Nothing was saved."),
+    429: _l("You were faster than the shop allows. Please wait a moment and try again."),
+    503: _l("The shop cannot answer just now. Please try again in a minute."),
+}
 
 
 class ShopError(Exception):
     """A refusal that the visitor is told about.
 
-    `message` says what happened, what it means for money or text, and what to do. `order` is the
-    token of an order that is kept, so that the page can offer the way back to it; `resend_to` the
-    address where the visitor can send what they typed; `retry_after` the seconds to wait before.
+    `message` says what happened, what it means for money or text, and what to do; `words` fill its
+    placeholders. `order` is the token of an order that is kept, so that the page can offer the way
+    back to it; `resend_to` the address where the visitor can send what they typed; `retry_after`
+    the seconds to wait before.
     """
 
     status = 400
     code = "invalid"
+    message: str = ""
     retry_after: int | None = None
 
     def __init__(
-        self, message: str = "", *, order: str | None = None, resend_to: str | None = None
+        self,
+        message: str = "",
+        *,
+        order: str | None = None,
+        resend_to: str | None = None,
+        **words: Any,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        text = str(message or self.message)  # a lazy text of a class meets its language here
+        self.message = text % words if words else text
+        super().__init__(self.message)
         self.order = order
         self.resend_to = resend_to
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of an answer that tells of it."""
+        """The headers of the answer, beside those of every page."""
         return {"Retry-After": str(self.retry_after)} if self.retry_after else {}
 
 
@@ -37,11 +71,7 @@ class DatabaseBusy(ShopError):
 
     status = 503
     code = "busy"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("The shop is very busy. Nothing was saved; please try again in a minute.")
-        )
+    message = _l("The shop is very busy. Nothing was saved; please try again in a minute.")
 
 
 def wants_json() -> bool:
@@ -52,12 +82,9 @@ def wants_json() -> bool:
 
 def init_errors(app: Flask) -> None:
     """Answer every error with a page (or JSON) that helps."""
-    from flask_wtf.csrf import CSRFError
-    from sqlalchemy import exc
-
     app.register_error_handler(ShopError, _shop_error)
     app.register_error_handler(CSRFError, _stale_form)
-    # The last is what a server without a free connection, or a pool without one, comes to.
+    # TimeoutError: the pool had no connection free.
     for down in (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
         app.register_error_handler(down, _database_down)
     app.register_error_handler(HTTPException, _http_error)
@@ -74,24 +101,20 @@ def page(
 ) -> Response:
     """Return the error page, or its JSON, with this status.
 
-    `resend_to`: where the form that failed can be sent again, with what was typed in it.
+    `resend_to`: the address to which the form that failed can be sent again as it was typed.
     """
     if wants_json():
-        response = jsonify({"error": {"code": code, "message": message}})
+        response = no_store(jsonify({"error": {"code": code, "message": message}}))
     else:
-        fields = _typed_fields() if resend_to else []
-        html = render_template(
-            "errors/error.html",
-            code=code,
-            title=title,
-            message=message,
-            order=order,
-            resend_to=resend_to,
-            fields=fields,
-        )
-        response = current_app.make_response(html)
+        fields = [
+            (name, value.replace("\x00", ""))
+            for name, value in (request.form.items(multi=True) if resend_to else ())
+            if name not in NOT_GIVEN_BACK
+        ]
+        names = {"code": code, "title": title, "message": message, "order": order}
+        html = render_template("errors/error.html", **names, resend_to=resend_to, fields=fields)
+        response = no_store(html)
     response.status_code = status
-    response.headers["Cache-Control"] = "no-store"
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "30")
     return response
@@ -100,16 +123,11 @@ def page(
 def _shop_error(error: ShopError) -> ResponseReturnValue:
     if error.status >= 500:
         current_app.logger.warning("%s: %r", error.code, error.__cause__ or error)
-    resend_to = error.resend_to
+    title, resend_to = _title(error.status), error.resend_to
     if isinstance(error, DatabaseBusy):
         resend_to = same_address()
     response = page(
-        error.status,
-        error.code,
-        _title(error.status),
-        error.message,
-        order=error.order,
-        resend_to=resend_to,
+        error.status, error.code, title, error.message, order=error.order, resend_to=resend_to
     )
     response.headers.update(error.headers)
     return response
@@ -120,55 +138,40 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
 
     A form of another site gets no such button: one click would undo the protection.
     """
-    from shop.security import is_same_origin
-
-    resend_to = same_address() if is_same_origin() else None
     message = _(
         "Nothing was saved and nothing was charged. The form had been open for too long, or your "
         "browser keeps no cookies for this shop."
     )
+    resend_to = same_address() if is_same_origin() else None
     return page(400, "csrf", _("Please send that once more"), message, resend_to=resend_to)
 
 
 def same_address() -> str | None:
-    """Return where a form was posted to, None where it was none."""
+    """Return the address that a form was posted to, None for any other request."""
     if request.method != "POST" or request.is_json:
         return None
     return request.root_path + request.path
 
 
-def _typed_fields() -> list[tuple[str, str]]:
-    hidden = ("csrf_token", "password", "stripeToken")
-    return [
-        (name, value.replace("\x00", ""))
-        for name, value in request.form.items(multi=True)
-        if name not in hidden
-    ]
-
-
 def _database_down(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("database: %s", error)
-    return page(
-        503,
-        "database",
-        _title(503),
-        _(
-            "The shop's database does not answer. Nothing was charged by this page; please try "
-            "again in a minute."
-        ),
-        resend_to=same_address(),
+    message = _(
+        "The shop's database does not answer. Nothing was charged by this page; please try again "
+        "in a minute."
     )
+    return page(503, "database", _title(503), message, resend_to=same_address())
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
-    message = _MESSAGES.get(status, lambda: _("The shop could not understand that request."))()
+    message = MESSAGES.get(status, _l("The shop could not understand that request."))
     if isinstance(error, InternalServerError):
-        message = _(
+        message = _l(
             "Something broke on our side, and we have a note of it. If you were paying, look at "
             "your order before you pay again: nothing is charged twice."
         )
-    response = page(status, error.name.lower().replace(" ", "_"), _title(status), message)
+    code = error.name.lower().replace(" ", "_")
+    response = page(status, code, _title(status), str(message))
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):
             response.headers[name] = value
@@ -176,24 +179,4 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _title(status: int) -> str:
-    titles = {
-        404: _("There is nothing here"),
-        409: _("That is no longer possible"),
-        413: _("That is too much at once"),
-        422: _("Please check that once more"),
-        429: _("A little slower, please"),
-        500: _("That went wrong"),
-        503: _("Not possible just now"),
-    }
-    return str(titles.get(status, _("That did not work")))
-
-
-_MESSAGES = {
-    404: lambda: _("This page does not exist, or no longer does. Nothing was charged."),
-    405: lambda: _(
-        "This address does not work that way. Nothing was saved and nothing was charged."
-    ),
-    413: lambda: _("What you sent is larger than the shop takes (1 MiB). Nothing was saved."),
-    429: lambda: _("You were faster than the shop allows. Please wait a moment and try again."),
-    503: lambda: _("The shop cannot answer just now. Please try again in a minute."),
-}
+    return str(TITLES.get(status, _l("That did not work")))

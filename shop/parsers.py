@@ -1,18 +1,41 @@
-"""How settings are read: each function returns the value in its own type, or raises ValueError.
+"""From text to value: the settings, and what forms and settings have in common.
 
-The reason goes into the one line that stops the start, so it is written for the shop's owner.
+The parser of a setting raises ValueError with the reason. It goes into the one line that stops the
+start, so it is written for the shop's owner.
 """
 
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from shop.money import is_supported
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "sqlite": "sqlite",
+}
+MAIL_ADDRESS = re.compile(r'[^\s@,;:<>"]{1,64}@[^\s@,;:<>"]{1,180}\.[^\s@,;:<>".]{1,63}')
+T = TypeVar("T")
+
+
+def whole_number(raw: str, otherwise: T) -> int | T:
+    """Return a number without a sign, `otherwise` for anything else.
+
+    int() takes more: full-width digits, "1_000", and digits without end, which no database counts.
+    """
+    raw = raw.strip()
+    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else otherwise
 
 
 def text(raw: str) -> str:
@@ -105,8 +128,14 @@ def directory(raw: str) -> Path:
     return path
 
 
+def is_mail_address(raw: str) -> bool:
+    """Tell whether mail could be sent there; old Japanese phones have dots anywhere (`a..b.@`)."""
+    return MAIL_ADDRESS.fullmatch(raw) is not None and raw.isprintable()
+
+
 def mail_address(raw: str) -> str:
-    if not re.fullmatch(r"[^\s@,;:<>\"]+@([^\s@,;:<>\"]+\.[^\s@,;:<>\"]+|localhost)", raw):
+    # A setting may name a mailbox of this machine, which no customer has.
+    if not is_mail_address(re.sub("@localhost$", "@localhost.localdomain", raw)):
         raise ValueError(f"{raw!r} is no mail address")
     return raw
 
@@ -127,19 +156,9 @@ def mail_url(raw: str) -> str:
 
 def database_url(raw: str) -> str:
     """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     scheme, separator, rest = raw.partition("://")
-    drivers = {
-        "postgres": "postgresql+psycopg",
-        "postgresql": "postgresql+psycopg",
-        "mysql": "mysql+pymysql",
-        "mariadb": "mysql+pymysql",
-        "sqlite": "sqlite",
-    }
-    driver = drivers.get(scheme, scheme if scheme in drivers.values() else None)
-    if not separator or driver is None:
+    driver = DRIVERS.get(scheme, scheme)
+    if not separator or driver not in DRIVERS.values():
         raise ValueError("is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database")
     if driver.startswith("mysql") and "charset=" not in rest:
         rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
@@ -162,7 +181,8 @@ def proxy(raw: str) -> dict[str, int]:
     result = {}
     for part in raw.split(","):
         name, _, count = part.strip().partition("=")
-        if name not in allowed or not count.isascii() or not count.isdigit():
+        number = whole_number(count, None)
+        if name not in allowed or number is None:
             raise ValueError(f"{part!r} is not one of for, proto, host, prefix with a number")
-        result[allowed[name]] = int(count)
+        result[allowed[name]] = number
     return result

@@ -1,4 +1,4 @@
-"""Headers, hosts, cookies, proxies, and which forms are ours. The facts: DESIGN §6."""
+"""Headers, hosts, cookies, proxies, forms of other sites, and secrets kept out of the log."""
 
 import logging
 import re
@@ -19,22 +19,21 @@ from shop.parsers import DEFAULT_PORTS
 
 BODY_LIMIT = 1024 * 1024
 SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
-# The password in an address, up to the last @: who forgot to write %40 has several.
+# The password in an address, up to the last @: a password may have one that should be %40.
 PASSWORDS = re.compile(r"(\w://[^\s:/@]*):[^\s/]\S*@")
-# Where databases repeat what somebody typed.
+# Where database errors repeat what a visitor typed.
 TYPED = re.compile(
     r"(DETAIL:|CONTEXT:|Duplicate entry|Incorrect [\w ]*value:|syntax to use near) "
     r".*?(?= for (?:key|column) | at line \d|\n\[SQL|\n\n|\Z)",
     re.DOTALL,
 )
-# The SDK logs what is posted, card tokens too, when somebody asks it to be talkative; the engine
-# the rows that it reads.
+# At debug level the SDK logs what it posts, card tokens too, and the engine the rows it reads.
 LOGGERS = ("shop", "shop.sandbox", "stripe", "sqlalchemy.engine.Engine")
 STRIPE_JS = "https://js.stripe.com"
 
 
 class FormProtection(CSRFProtect):  # type: ignore[misc]
-    """Flask-WTF's token, and beside it what the browser itself says of where a form came from."""
+    """Flask-WTF's token, and a check of the site from which the browser says the form came."""
 
     def protect(self, apply_exemptions: bool = False) -> None:
         """Raise CSRFError unless the form is ours."""
@@ -44,8 +43,9 @@ class FormProtection(CSRFProtect):  # type: ignore[misc]
 
 
 class RowIdConverter(IntegerConverter):
-    """An id in an address: no larger than the databases count, so that others are plain 404s."""
+    """A row's id in an address; a number that is larger than the databases count is a plain 404."""
 
+    # Werkzeug's own takes the digits of every script.
     regex = r"[0-9]{1,19}"
 
     def __init__(self, map: Any) -> None:  # noqa: A002 — werkzeug's name
@@ -53,7 +53,7 @@ class RowIdConverter(IntegerConverter):
 
 
 class SessionCookie(SecureCookieSessionInterface):
-    """Flask's signed cookie, named and bound as tightly as the shop's address allows."""
+    """Flask's signed cookie, with the strictest name and path that the shop's address allows."""
 
     def get_cookie_path(self, app: Flask) -> str:
         """Return the folder that the shop is mounted at."""
@@ -67,7 +67,7 @@ class SessionCookie(SecureCookieSessionInterface):
 
 
 def redact(record: logging.LogRecord) -> bool:
-    """Cut every secret in the record to its kind, traceback included; a filter that keeps all."""
+    """Cut every secret in the record to its kind, traceback included. True: the record is kept."""
     record.msg, record.args = _redacted(record.getMessage()), None
     if record.exc_info and not record.exc_text:
         # Every formatter takes the text that is there already.
@@ -83,7 +83,7 @@ def _redacted(text: str) -> str:
 
 
 def init_logging(app: Flask) -> None:
-    """Redact what is logged at its source: which handlers take it is the host's choice."""
+    """Redact in the loggers, because the handlers are the host's choice."""
     app.logger.setLevel(logging.INFO)
     for name in LOGGERS:
         logging.getLogger(name).addFilter(redact)
@@ -100,7 +100,7 @@ def init_security(app: Flask) -> None:
         MAX_CONTENT_LENGTH=BODY_LIMIT,
         MAX_FORM_MEMORY_SIZE=BODY_LIMIT,
         WTF_CSRF_TIME_LIMIT=None,
-        # Privacy tools cut the Referer; is_same_origin() asks what browsers cannot be made to cut.
+        # Privacy tools cut the Referer; is_same_origin() reads headers that they leave alone.
         WTF_CSRF_SSL_STRICT=False,
     )
     app.config["CONTENT_SECURITY_POLICY"] = content_security_policy(app.config)
@@ -109,7 +109,7 @@ def init_security(app: Flask) -> None:
 
 
 def trust_proxy(app: Flask) -> None:
-    """Believe the headers of the proxy in front, those that the owner named."""
+    """Trust the headers of the proxy in front that SHOP_PROXY names."""
     if app.config["SHOP_PROXY"]:
         trusted = {"x_for": 0, "x_proto": 0} | app.config["SHOP_PROXY"]
         app.wsgi_app = ProxyFix(app.wsgi_app, **trusted)  # type: ignore[method-assign]
@@ -125,7 +125,7 @@ def visitor() -> str:
 def external_url(endpoint: str, **values: Any) -> str:
     """Return the full address of a page for Stripe and for mails, under the public URL alone.
 
-    Where none is set (then the shop answers loopback names only) the request says it.
+    Where none is set, the shop answers loopback names only and the request's is good.
     """
     base = current_app.config["SHOP_PUBLIC_URL"]
     if base is None:
@@ -133,6 +133,13 @@ def external_url(endpoint: str, **values: Any) -> str:
     parts = urlsplit(base)
     adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
     return adapter.build(endpoint, values, force_external=True)
+
+
+def no_store(answer: ResponseReturnValue) -> Response:
+    """Return the answer as one that browsers and proxies forget at once."""
+    response = current_app.make_response(answer)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def content_security_policy(config: Any, script: str | None = None) -> str:
@@ -181,17 +188,13 @@ def is_allowed_host(host: str, public_url: str | None) -> bool:
 
 
 def is_same_origin() -> bool:
-    """Tell whether an unsafe request comes from one of the shop's own pages, as browsers say it."""
+    """Tell whether a request comes from a page of the shop, by what the browser says of it."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
-    return origin is None or origin == _own_origin()
-
-
-def _own_origin() -> str:
     own = urlsplit(current_app.config["SHOP_PUBLIC_URL"] or request.host_url)
-    return f"{own.scheme}://{own.netloc}".lower()
+    return origin is None or origin == f"{own.scheme}://{own.netloc}".lower()
 
 
 def _check_host() -> ResponseReturnValue | None:

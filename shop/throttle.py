@@ -1,32 +1,73 @@
 """How often somebody may do something, counted in the database: all processes count together."""
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
-from flask import current_app
-from flask_babel import gettext as _
+from flask import current_app, request
+from flask_babel import lazy_gettext as _l
 from flask_babel import ngettext
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import Base, Key, UtcDateTime, changed_rows, db, now, write
-from shop.errors import ShopError
+from shop.errors import ShopError, wants_json
 
 # Addresses that hosts give their own machines.
 INSIDE = [
     ip_network(part)
     for part in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 ]
-
 SWEPT = 100
 
 
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` tries of one visitor, order or address in `seconds`, `network` of a network.
+
+    `strict`: a network counts although it may be that of a proxy, and so everybody's.
+    """
+
+    most: int
+    network: int
+    seconds: int
+    message: str = _l("You were faster than the shop allows. Please try again %(when)s.")
+    code: str = "too_fast"
+    strict: bool = False
+
+
+# fmt: off
+LIMITS = {
+    # A lively talk stays below, also of several people in one house; a machine does not. There are
+    # no puzzles to solve here, so this is what keeps the board readable.
+    "post": Limit(20, 60, 300, _l(
+        "That was a lot in a short time. This text is not posted yet, but it is not lost either: "
+        "it is here. Please send it again %(when)s.")),
+    # A person who cannot decide, and a school class that orders together, stay below; each session
+    # is an order and a call to Stripe, and a tester of stolen cards opens thousands.
+    "session": Limit(60, 120, 600, _l(
+        "You have begun a great many payments in a short time. Nothing was charged, and what you "
+        "chose is kept. Please go on %(when)s.")),
+    # Nobody has more cards to try. In a network a few people pay in the same ten minutes; a tester
+    # of stolen cards sends thousands, each as a new visitor.
+    "charge": Limit(5, 20, 600, _l(
+        "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
+        "Stripe's page now."), code="too_many_cards", strict=True),
+    # Each may be a mail to somebody who did not ask for it. A person asks once, looks, and asks
+    # again after a look into the spam folder; an office shares a network.
+    "receipts": Limit(3, 10, 3600, _l(
+        "You have asked several times now, so nothing was sent this time. Please look for our mail,"
+        " in the spam folder too; you can ask again %(when)s.")),
+}
+# fmt: on
+
+
 class Throttle(Base):
-    """How many times one thing was done in a window of time. Who did it cannot be read from it."""
+    """A count of tries in a window of time. Its id is an HMAC and tells nobody whose they were."""
 
     __tablename__ = "throttles"
 
@@ -36,106 +77,86 @@ class Throttle(Base):
 
 
 class TooFast(ShopError):
-    """Something was tried more often than a person tries it; may be tried again in `seconds`."""
+    """A limit is used up for the next `seconds`."""
 
     status = 429
-    code = "too_fast"
 
-    def __init__(self, seconds: int) -> None:
-        minutes = -(-seconds // 60)
-        self.when = ngettext("in a minute", "in %(num)d minutes", minutes)
-        super().__init__(
-            _("You were faster than the shop allows. Please try again %(when)s.", when=self.when)
-        )
-        self.seconds = self.retry_after = seconds
+    def __init__(self, limit: Limit, seconds: int) -> None:
+        when = ngettext("in a minute", "in %(num)d minutes", -(-seconds // 60))
+        super().__init__(limit.message, when=when)
+        self.code, self.retry_after = limit.code, seconds
 
 
-@dataclass(frozen=True)
-class Limit:
-    """At most so many tries of `who`: a visitor, an order, an address, a network."""
+def refusal(name: str, *who: str) -> TooFast | None:
+    """Count a try as count() does; return what the form says to a person who is too fast.
 
-    who: str
-    most: int
-
-
-def count(action: str, seconds: int, *limits: Limit) -> None:
-    """Count one more try against every limit; raises TooFast where one of them is used up.
-
-    The limits count in their order, and behind one that is used up none does: who is stopped alone
-    takes nothing from those who share the network. A window is `seconds` long.
+    Programs are told at once: TooFast is raised to them.
     """
-    wait = write(partial(_count_all, action, seconds, limits))
-    if wait:
-        raise TooFast(wait)
-
-
-def by_network(address: str | None, most: int) -> Limit:
-    """Return the limit of the network that an address belongs to, whatever network that is."""
-    return Limit(f"network {network(address)}", most)
-
-
-def by_known_network(address: str | None, most: int) -> tuple[Limit, ...]:
-    """Return the limit of the visitor's network, none where the address is not the visitor's.
-
-    Where a proxy stands in front that SHOP_PROXY does not name, every visitor seems to come from
-    this machine or the host's network, and the whole shop would share one budget.
-    """
-    ip = _parse(address)
-    if ip is None or ip.is_loopback or ip.is_link_local or any(ip in part for part in INSIDE):
-        return ()
-    return (by_network(address, most),)
-
-
-def network(address: str | None) -> str:
-    """Return the part of an address that is one household or so: /24, or /48 of IPv6."""
-    ip = _parse(address)
-    if ip is None:
-        return "unknown"
-    return str(ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
-
-
-def _parse(address: str | None) -> IPv4Address | IPv6Address | None:
     try:
-        ip = ip_address(address or "")
-    except ValueError:
-        return None
-    # A server that listens to both kinds says ::ffff:192.0.2.7, and all of IPv4 is one /48 of it.
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+        count(name, *who)
+    except TooFast as fast:
+        if wants_json():
+            raise
+        return fast
+    return None
 
 
-def _count_all(action: str, seconds: int, limits: tuple[Limit, ...]) -> int:
-    """Count, inside write(); return after how many seconds to come again, 0 for those let in."""
-    moment = now()
-    keys = [_key(action, limit.who) for limit in limits]
-    _sweep(moment, keys)
-    for key, limit in zip(keys, limits, strict=True):
+def count(name: str, *who: str, with_network: bool = True) -> None:
+    """Count one more try of a visitor, order or address, and of the network that it comes from.
+
+    Raises TooFast where a limit is used up. Behind it none counts: a visitor who is stopped takes
+    nothing from those who share the network.
+    """
+    limit = LIMITS[name]
+    budgets = dict.fromkeys(who, limit.most)
+    part, is_visitors = network(request.remote_addr)
+    if with_network and (is_visitors or limit.strict):
+        budgets[f"network {part}"] = limit.network
+    seconds = write(partial(count_all, name, limit.seconds, budgets))
+    if seconds:
+        raise TooFast(limit, seconds)
+
+
+def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
+    """Count inside write(), in this order; return how many seconds to wait, 0 for a try let in."""
+    moment, secret = now(), current_app.config["SECRET_KEY"].encode()
+    keys = {
+        hmac.new(secret, f"{name} {who}".encode(), sha256).hexdigest(): most
+        for who, most in budgets.items()
+    }
+    # Windows that have ended are deleted in passing, ours first. They are looked for before: a
+    # DELETE of all that have ended waits for every row that is just written, on MariaDB even where
+    # none has ended.
+    has_ended = Throttle.ends_at <= moment
+    ended = select(Throttle.id).where(has_ended).order_by(Throttle.id.not_in(keys), Throttle.id)
+    found = db.session.scalars(ended.limit(SWEPT)).all()
+    if found:
+        changed_rows(delete(Throttle).where(Throttle.id.in_(found), has_ended))
+    for key, most in keys.items():
         more = update(Throttle).where(Throttle.id == key).values(count=Throttle.count + 1)
         if not changed_rows(more):
-            # Of two first ones at once one fails here, and write() lets it find the other's row. On
-            # MariaDB an INSERT tried first would keep a lock that the others' UPDATEs wait for.
+            # Of two first tries at once one fails here, and write() lets it find the other's row.
+            # On MariaDB an INSERT before the UPDATE would keep a lock that other UPDATEs wait for.
             ends = moment + timedelta(seconds=seconds)
             changed_rows(insert(Throttle).values(id=key, count=1, ends_at=ends))
         mine = select(Throttle.count, Throttle.ends_at).where(Throttle.id == key)
         tries, ends = db.session.execute(mine).one()
-        if tries > limit.most:
+        if tries > most:
             return max(1, int((ends - moment).total_seconds()))
     return 0
 
 
-def _sweep(moment: datetime, keys: list[str]) -> None:
-    """Delete what has ended: these keys, and a good deal of the others in passing.
+def network(address: str | None) -> tuple[str, bool]:
+    """Return the part of an address that is one household or so, and whether it is a visitor's.
 
-    They are looked for first, because a DELETE of all that has ended waits for every row that
-    somebody else is just writing, on MariaDB even where nothing has ended.
+    Where a proxy stands in front that SHOP_PROXY does not name, every visitor seems to come from
+    this machine or the host's network, and the whole shop would share one budget.
     """
-    has_ended = Throttle.ends_at <= moment
-    ours_first = Throttle.id.not_in(keys)
-    ended = select(Throttle.id).where(has_ended).order_by(ours_first, Throttle.id).limit(SWEPT)
-    found = db.session.scalars(ended).all()
-    if found:
-        changed_rows(delete(Throttle).where(Throttle.id.in_(found), has_ended))
-
-
-def _key(action: str, who: str) -> str:
-    secret = current_app.config["SECRET_KEY"].encode()
-    return hmac.new(secret, f"{action} {who}".encode(), sha256).hexdigest()
+    try:
+        ip = ip_address(address or "")
+    except ValueError:
+        return "unknown", False
+    # A server that listens to both kinds says ::ffff:192.0.2.7, and all of IPv4 is one /48 of it.
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    inside = ip.is_loopback or ip.is_link_local or any(ip in part for part in INSIDE)
+    return str(ip_network((ip, 24 if ip.version == 4 else 48), strict=False)), not inside

@@ -10,12 +10,12 @@ from wtforms import Field, StringField, TextAreaField, ValidationError
 
 COMMENT_LENGTH = 2000
 NAME_LENGTH = 40
-# Nobody sees them, and PostgreSQL (NUL) and XML (all) take none of them.
+# Characters that nobody sees. PostgreSQL refuses NUL, and XML refuses them all.
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 def tidy(text: Any) -> str:
-    """Return the text as it is kept: one kind of line break, no controls, nothing around it."""
+    """Return the text with one kind of line break, no control characters and no space around it."""
     text = (text or "").replace("\r\n", "\n").replace("\r", "\n")
     return CONTROLS.sub("", text).strip()
 

@@ -22,7 +22,7 @@ class Topic(Base):
 
 
 class Reply(Base):
-    """An answer to a topic; answers have no answers."""
+    """A reply to a topic. Replies have no replies."""
 
     __tablename__ = "replies"
 

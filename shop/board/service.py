@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, update
 
 from shop.board.models import Reply, Topic
@@ -19,9 +19,7 @@ class TopicMissing(ShopError):
 
     status = 404
     code = "no_topic"
-
-    def __init__(self) -> None:
-        super().__init__(_("This topic does not exist, or no longer does."))
+    message = _l("This topic does not exist, or no longer does.")
 
 
 @dataclass(frozen=True)

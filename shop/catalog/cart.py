@@ -1,17 +1,17 @@
-"""The visitor's cart: an id and what lies in it, in the signed cookie. Prices are never in it."""
+"""The visitor's cart: an id and quantities of products in the signed cookie, never prices."""
 
 import secrets
 from typing import Any
 
 from flask import session
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from shop.catalog import products
 from shop.catalog.products import BadQuantity, Choice
 from shop.errors import ShopError
 from shop.security import visitor
 
-# A cookie has 4 KB.
+# A cookie holds 4 KB.
 MOST_LINES = 30
 
 
@@ -20,15 +20,11 @@ class CartFull(ShopError):
 
     status = 422
     code = "cart_full"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _(
-                "Your cart holds %(most)s different products at most. Please order these first; "
-                "nothing was charged.",
-                most=MOST_LINES,
-            )
-        )
+    message = _l(
+        "Your cart holds %(most)s different products at most. Please order these first; "
+        "nothing was charged.",
+        most=MOST_LINES,
+    )
 
 
 def cart_id() -> str:
@@ -58,7 +54,7 @@ def change(product_id: int, quantity: int) -> None:
 
 
 def choices() -> list[Choice]:
-    """Return what lies in the cart at today's prices; what is not sold any more is left out."""
+    """Return the products in the cart at today's prices, without those that are no longer sold."""
     items = _items()
     found = products.find_products([int(key) for key in items]) if items else ()
     return [Choice(product, items[str(product.id)]) for product in found]

@@ -11,7 +11,7 @@ LOW_STOCK = 5
 
 
 class Product(Base):
-    """A product. `unit_amount` is in minor units; `stock` can still be sold, None: any number."""
+    """A product. `unit_amount` is in minor units; `stock` can still be sold, None: no limit."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -25,7 +25,7 @@ class Product(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     unit_amount: Mapped[int] = mapped_column(BigInteger)
     stock: Mapped[int | None]
-    # Shown and sold; a product that was ever ordered is hidden, never deleted.
+    # Whether it is shown and sold. A product that was ever ordered is hidden, never deleted.
     active: Mapped[bool] = mapped_column(default=True)
 
     @property

@@ -1,9 +1,9 @@
-"""Finding products, and taking them off the shelf or putting them back."""
+"""Products, and the pieces of them in stock."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, update
 
 from shop.catalog.models import Product
@@ -21,49 +21,40 @@ class ProductMissing(ShopError):
 
     status = 404
     code = "no_product"
-
-    def __init__(self) -> None:
-        super().__init__(_("We do not sell this, or no longer do. Nothing was charged."))
+    message = _l("We do not sell this, or no longer do. Nothing was charged.")
 
 
 class BadQuantity(ShopError):
-    """The number of pieces makes no sense."""
+    """The quantity is not from 1 to MOST_PER_LINE."""
 
     status = 422
     code = "bad_quantity"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("Please choose a number from 1 to %(most)s. Nothing was charged.", most=MOST_PER_LINE)
-        )
+    message = _l(
+        "Please choose a number from 1 to %(most)s. Nothing was charged.", most=MOST_PER_LINE
+    )
 
 
 class SoldOut(ShopError):
-    """Fewer are left than are wanted."""
+    """Fewer are left of `name` than are wanted."""
 
     status = 409
     code = "sold_out"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            _(
-                "Nothing was charged: there are not enough left of “%(name)s”. Please choose "
-                "fewer, or something else.",
-                name=name,
-            )
-        )
+    message = _l(
+        "Nothing was charged: there are not enough left of “%(name)s”. Please choose fewer, or "
+        "something else."
+    )
 
 
 @dataclass(frozen=True)
 class Choice:
-    """So many of one product, at the price of this moment."""
+    """A quantity of one product at its present price."""
 
     product: Product
     quantity: int
 
     @property
     def amount(self) -> Money:
-        """The price of them all."""
+        """The price of all pieces."""
         return self.product.price * self.quantity
 
 
@@ -87,7 +78,7 @@ def get_product(slug: str) -> Product:
 
 
 def find_products(ids: Iterable[int]) -> Sequence[Product]:
-    """Return those of these products that are on sale, oldest first."""
+    """Return the products with these ids that are on sale, oldest first."""
     mine = select(Product).where(Product.id.in_(ids), Product.active).order_by(Product.id)
     return db.session.scalars(mine).all()
 
@@ -114,7 +105,7 @@ def total(choices: Sequence[Choice]) -> Money:
 
 
 def take(product_id: int, quantity: int) -> bool:
-    """Take pieces off the shelf, inside write(); return False where there are not enough."""
+    """Take pieces out of the stock, inside write(); return False where there are not enough."""
     product = update(Product).where(Product.id == product_id)
     enough = product.where(Product.stock.is_(None) | (Product.stock >= quantity))
     # One guarded statement: two buyers of the last piece cannot both see it.
@@ -122,13 +113,13 @@ def take(product_id: int, quantity: int) -> bool:
 
 
 def lacks(product_id: int, quantity: int) -> bool:
-    """Tell whether fewer of a product can be sold now than are wanted."""
+    """Tell whether fewer pieces of a product are in stock than `quantity`."""
     stock = db.session.scalar(select(Product.stock).where(Product.id == product_id))
     return stock is not None and stock < quantity
 
 
 def put_back(product_id: int, quantity: int) -> None:
-    """Put pieces back, inside write(); a product of which there are any number stays so."""
+    """Put pieces back into the stock, inside write(); a product without a limit stays so."""
     changed_rows(
         update(Product).where(Product.id == product_id).values(stock=Product.stock + quantity)
     )

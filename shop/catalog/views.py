@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from shop.catalog import bp, cart, products
+from shop.parsers import whole_number
 
 
 @bp.get("/shop/")
@@ -43,6 +44,5 @@ def change_cart(product_id: int) -> ResponseReturnValue:
 
 
 def _number(name: str, default: str = "") -> int:
-    """Return a whole number of the form, -1 for anything else."""
-    raw = request.form.get(name, default).strip()
-    return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else -1
+    """Return a number of the form; -1, which no product and no quantity is, for anything else."""
+    return whole_number(request.form.get(name, default), -1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from shop.catalog import products
@@ -26,11 +26,7 @@ class BuyingOff(ShopError):
 
     status = 503
     code = "buying_off"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("Paying is switched off for now. Nothing was charged; please come back later.")
-        )
+    message = _l("Paying is switched off for now. Nothing was charged; please come back later.")
 
 
 class NothingToBuy(ShopError):
@@ -38,9 +34,7 @@ class NothingToBuy(ShopError):
 
     status = 422
     code = "empty_cart"
-
-    def __init__(self) -> None:
-        super().__init__(_("Your cart is empty, so there is nothing to pay. Nothing was charged."))
+    message = _l("Your cart is empty, so there is nothing to pay. Nothing was charged.")
 
 
 class AmountTooLarge(ShopError):
@@ -48,11 +42,7 @@ class AmountTooLarge(ShopError):
 
     status = 422
     code = "amount_too_large"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("This is more than can be paid at once. Nothing was charged; please choose fewer.")
-        )
+    message = _l("This is more than can be paid at once. Nothing was charged; please choose fewer.")
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,7 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     db.session.flush()
     missing = stock.reserve_stock(order)
     if missing is not None:
-        raise products.SoldOut(missing)
+        raise products.SoldOut(name=missing)
     states.log_event(order, "ordered")
     return order.token
 

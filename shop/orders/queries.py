@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from flask import current_app
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, select, update
 
 from shop.db import changed_rows, db, is_key
@@ -18,11 +18,7 @@ class OrderMissing(ShopError):
 
     status = 404
     code = "no_order"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("We cannot find this order. Nothing was charged; please check the address.")
-        )
+    message = _l("We cannot find this order. Nothing was charged; please check the address.")
 
 
 def in_mode() -> ColumnElement[bool]:

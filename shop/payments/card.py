@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from flask import abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
@@ -21,9 +22,10 @@ from shop.errors import DatabaseBusy, ShopError, wants_json
 from shop.i18n import current_language
 from shop.money import Money
 from shop.orders import links, place, queries, states
+from shop.parsers import is_mail_address
 from shop.payments import attempts, bp, checkout, gateway, release, settle
-from shop.security import STRIPE_JS, content_security_policy, visitor
-from shop.throttle import Limit, TooFast, by_network, count
+from shop.security import STRIPE_JS, content_security_policy, no_store, visitor
+from shop.throttle import TooFast, count
 
 TOKEN = re.compile(r"tok_[A-Za-z0-9_]{1,200}")
 
@@ -33,11 +35,7 @@ class UnusableCard(ShopError):
 
     status = 422
     code = "bad_token"
-
-    def __init__(self) -> None:
-        super().__init__(
-            _("We could not read the card. Nothing was charged; please type it in once more.")
-        )
+    message = _l("We could not read the card. Nothing was charged; please type it in once more.")
 
 
 class Declined(ShopError):
@@ -45,10 +43,6 @@ class Declined(ShopError):
 
     status = 402
     code = "card_declined"
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(_decline_in_words(reason))
-        self.reason = reason
 
 
 class AuthenticationWanted(Exception):
@@ -90,7 +84,7 @@ def charge(token: str, card_token: str, email: str | None) -> None:
     except gateway.CardDeclined as error:
         if error.reason == "authentication_required":
             raise AuthenticationWanted from error
-        raise Declined(error.reason) from error
+        raise Declined(_decline_in_words(error.reason)) from error
     except gateway.StripeRefused as error:
         write(lambda: attempts.close(attempt_id, "failed"))
         if not error.is_about_request:  # a key that is not valid, say: no card would do
@@ -173,41 +167,8 @@ def _decline_in_words(reason: str) -> str:
     return str(_("%(what)s Nothing was charged. Please try another card.", what=what))
 
 
-# Nobody has more cards to try. In a network a few people pay in the same ten minutes; who tests
-# stolen cards sends thousands, each as a new visitor.
-TRIES = 5
-TRIES_PER_NETWORK = 20
-TRIES_SECONDS = 600
 # A second click on the button comes when the first has paid and emptied the cart.
 SECOND_CLICK = timedelta(minutes=10)
-
-
-class TooManyCards(TooFast):
-    """More cards were tried than a person tries."""
-
-    code = "too_many_cards"
-
-    def __init__(self, seconds: int, order: str | None) -> None:
-        super().__init__(seconds)
-        self.message = _(
-            "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
-            "Stripe's page now.",
-            when=self.when,
-        )
-        self.order = order
-
-
-class BadMail(ShopError):
-    """The receipt could not be sent there."""
-
-    status = 422
-    code = "bad_email"
-
-    def __init__(self) -> None:
-        message = _(
-            "That is not an e-mail address. Nothing was charged; leave it empty for no receipt."
-        )
-        super().__init__(message)
 
 
 @bp.get("/payments/card")
@@ -223,13 +184,17 @@ def charge_card() -> ResponseReturnValue:
     _refuse_where_off()
     email = request.form.get("email", "").strip()
     token = request.form.get("order", "")
-    if email and not links.is_address(email):
-        return _card_page(token, BadMail(), email), BadMail.status
+    if email and not is_mail_address(email):
+        bad = links.BadAddress(
+            _("That is not an e-mail address. Nothing was charged; leave it empty for no receipt.")
+        )
+        return _card_page(token, bad, email), bad.status
     try:
-        _throttle(token)
+        # Before the cart becomes an order, which holds goods; its tries are then counted too.
+        count("charge", f"visitor {visitor()}", *([f"order {token}"] if token else []))
         if not token:
             token = checkout.order_goods(cart.choices(), _buyer())
-            _count(token, Limit(f"order {token}", TRIES))
+            count("charge", f"order {token}", with_network=False)
         charge(token, request.form.get("stripeToken", ""), email or None)
     except AuthenticationWanted:
         return redirect(checkout.pay_again(token, _buyer()).url, 303)
@@ -238,7 +203,7 @@ def charge_card() -> ResponseReturnValue:
         if just_ordered is None:
             raise
         token = just_ordered
-    except (Declined, UnusableCard, TooManyCards) as error:
+    except (Declined, UnusableCard, TooFast) as error:
         if wants_json():
             raise
         return _card_page(token, error, email), error.status, error.headers
@@ -248,21 +213,6 @@ def charge_card() -> ResponseReturnValue:
 def _refuse_where_off() -> None:
     if not current_app.config["SHOP_LEGACY_CHARGE"] or current_app.config["SHOP_MODE"] == "off":
         abort(404)
-
-
-def _throttle(order: str) -> None:
-    """Stop who tries one card after the other, before goods are held for them."""
-    limits = [Limit(f"visitor {visitor()}", TRIES)]
-    if order:
-        limits.append(Limit(f"order {order}", TRIES))
-    _count(order, *limits, by_network(request.remote_addr, TRIES_PER_NETWORK))
-
-
-def _count(order: str, *limits: Limit) -> None:
-    try:
-        count("charge", TRIES_SECONDS, *limits)
-    except TooFast as fast:
-        raise TooManyCards(fast.seconds, order or None) from fast
 
 
 def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
@@ -275,8 +225,7 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
         script=_script(),
         key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
     )
-    response = current_app.make_response(html)
-    response.headers["Cache-Control"] = "no-store"
+    response = no_store(html)
     response.headers["Content-Security-Policy"] = content_security_policy(
         current_app.config, script=_origin(_script())
     )

@@ -50,6 +50,15 @@ class BadRefund(ShopError):
 
     status = 422
     code = "bad_refund"
+    message = _l("From 1 up to %(amount)s can be refunded. No money has moved.")
+
+
+class BadKey(ShopError):
+    """A refund's key has other characters, or too many."""
+
+    status = 422
+    code = "bad_key"
+    message = _l("A refund's key has up to 64 letters, digits, - and _. No money has moved.")
 
 
 class Repeated(ShopError):
@@ -57,6 +66,10 @@ class Repeated(ShopError):
 
     status = 409
     code = "repeated_refund"
+    message = _l(
+        "%(amount)s of this order went back already, on %(when)s. Nothing more was refunded. If "
+        "the same is to go back once more, say so with a key of its own."
+    )
 
 
 class RefundUnknown(gateway.StripeUnreachable):
@@ -109,7 +122,7 @@ def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
     Those that are unanswered come first, and those of the same key are the same refund.
     """
     if key is not None and not KEY.fullmatch(key):
-        raise BadRefund(_("A refund's key has up to 64 letters, digits, - and _. Nothing moved."))
+        raise BadKey
     order = queries.lock(order_id)
     entries = ledger.entries(order_id)
     unanswered = [entry.id for entry in entries if entry.is_asked]
@@ -124,12 +137,7 @@ def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
     wanted = left if amount is None else amount
     if not 1 <= wanted <= left:
-        raise BadRefund(
-            _(
-                "From 1 up to %(amount)s can be refunded. No money has moved.",
-                amount=_say(order, left),
-            )
-        )
+        raise BadRefund(amount=_say(order, left))
     if key is None:
         _refuse_repeated(order, entries, wanted)
     asked: list[LedgerEntry] = []
@@ -156,14 +164,8 @@ def _refuse_repeated(order: Order, entries: Sequence[LedgerEntry], amount: int) 
     for entry in entries:
         recent = now() - entry.created_at < REPEATED_WITHIN
         if entry.is_refund and recent and entry.amount == amount:
-            raise Repeated(
-                _(
-                    "%(amount)s of this order went back already, on %(when)s. Nothing more was "
-                    "refunded. If the same is to go back once more, say so with a key of its own.",
-                    amount=_say(order, amount),
-                    when=format_moment(entry.created_at),
-                )
-            )
+            when = format_moment(entry.created_at)
+            raise Repeated(amount=_say(order, amount), when=when)
 
 
 def _carry_out(entry_id: int, done: list[Money]) -> None:

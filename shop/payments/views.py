@@ -17,13 +17,11 @@ from flask import (
     url_for,
 )
 from flask.typing import ResponseReturnValue
-from flask_babel import gettext
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.wrappers import Response
 from wtforms import EmailField, Field, ValidationError
 
 from shop.catalog import cart, products
@@ -33,25 +31,29 @@ from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
 from shop.orders.models import Order, email_key
+from shop.parsers import is_mail_address, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
-from shop.security import visitor
-from shop.throttle import Limit, TooFast, by_known_network, count
+from shop.security import no_store, visitor
+from shop.throttle import TooFast, count, refusal
 
 SWEEP_SECONDS = 60
-# A person who cannot decide, and a school class that orders together, stay below; each session is
-# an order and a call to Stripe, and who tests stolen cards opens thousands.
-SESSIONS = 60
-SESSIONS_PER_NETWORK = 120
-SESSIONS_SECONDS = 600
 
 
 @bp.post("/payments/session")
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
-    _throttle(values)
+    try:
+        count("session", f"visitor {visitor()}")
+    except TooFast as fast:
+        # The page leads back to what was asked for.
+        if "order" in values:
+            fast.order = queries.get_order(str(values["order"])).token
+        elif "product_id" in values:
+            fast.resend_to = same_address()
+        raise
     try:
         if "order" in values:
             started = checkout.pay_again(str(values["order"]), _buyer())
@@ -63,7 +65,7 @@ def create_session() -> ResponseReturnValue:
         if wants_json():
             return jsonify({"order": busy.order}), busy.status
         names = {"order": busy.order, "message": busy.message}
-        return _no_store(render_template("payments/being_started.html", **names)), busy.status
+        return no_store(render_template("payments/being_started.html", **names)), busy.status
     if wants_json():
         answer = {"order": started.order, "id": started.session_id, "url": started.url}
         return jsonify(answer), 201
@@ -83,7 +85,7 @@ def success() -> ResponseReturnValue:
             )
         ) from error
     if order.state in ("pending", "cancelled", "awaiting_payment"):
-        return _no_store(render_template("payments/unfinished.html", order=order))
+        return no_store(render_template("payments/unfinished.html", order=order))
     return redirect(url_for("payments.order", token=order.token), 303)
 
 
@@ -126,8 +128,8 @@ def order(token: str) -> ResponseReturnValue:
         found = queries.get_order(token)
         attempt = attempts.open_of(found)
     if wants_json():
-        return _no_store(jsonify(found.to_dict()))
-    return _no_store(render_template("payments/order.html", order=found, attempt=attempt))
+        return no_store(jsonify(found.to_dict()))
+    return no_store(render_template("payments/order.html", order=found, attempt=attempt))
 
 
 @bp.app_errorhandler(states.AlreadyOrdered)
@@ -158,24 +160,6 @@ def order_waiting() -> Order | None:
     return queries.waiting_order(visitor())
 
 
-def _throttle(values: dict[str, Any]) -> None:
-    """Stop who opens one payment after the other; the page leads back to what was asked for."""
-    network = by_known_network(request.remote_addr, SESSIONS_PER_NETWORK)
-    try:
-        count("session", SESSIONS_SECONDS, Limit(f"visitor {visitor()}", SESSIONS), *network)
-    except TooFast as fast:
-        fast.message = _(
-            "You have begun a great many payments in a short time. Nothing was charged, and what "
-            "you chose is kept. Please go on %(when)s.",
-            when=fast.when,
-        )
-        if "order" in values:
-            fast.order = queries.get_order(str(values["order"])).token
-        elif "product_id" in values:
-            fast.resend_to = same_address()
-        raise
-
-
 def _buyer(cart_id: str | None = None) -> place.Buyer:
     return place.Buyer(visitor(), cart_id, current_language())
 
@@ -192,26 +176,9 @@ def _submitted() -> dict[str, Any]:
 
 
 def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
-    return products.choose([(_whole(values["product_id"]), _whole(values.get("quantity", 1)))])
-
-
-def _whole(value: Any) -> int:
-    """Return a whole number, -1 for anything else."""
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else -1
-
-
-def _no_store(answer: Any) -> Response:
-    response = current_app.make_response(answer)
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-# Each may be a mail to somebody who did not ask for it. A person asks once, looks, and asks again
-# when they have looked into the spam folder; an office shares a network.
-RECEIPTS = 3
-RECEIPTS_PER_NETWORK = 10
-RECEIPTS_SECONDS = 3600
+    wanted = values["product_id"], values.get("quantity", 1)
+    product_id, quantity = (whole_number(str(value), -1) for value in wanted)
+    return products.choose([(product_id, quantity)])
 
 
 class AddressForm(FlaskForm):  # type: ignore[misc]
@@ -221,7 +188,7 @@ class AddressForm(FlaskForm):  # type: ignore[misc]
 
     def validate_email(self, field: Field) -> None:
         """Refuse what no mail could be sent to."""
-        if not links.is_address(field.data):
+        if not is_mail_address(field.data):
             raise ValidationError(links.BadAddress().message)
 
 
@@ -240,9 +207,9 @@ def mail_orders() -> ResponseReturnValue:
             raise links.BadAddress
         return _page(form), 422
     email, language = form.email.data or "", current_language()
-    refusal = _refusal(email)
-    if refusal is not None:
-        return _page(form, refusal), refusal.status, refusal.headers
+    fast = refusal("receipts", f"address {email_key(email)}")
+    if fast is not None:
+        return _page(form, fast), fast.status, fast.headers
     answer = redirect(url_for("payments.find_orders", asked="yes"), 303)
     # Once the answer has left: how long it took would tell whether the address is known.
     mail_links = copy_current_request_context(_mail_links)
@@ -257,26 +224,8 @@ def _mail_links(email: str, language: str) -> None:
         current_app.logger.exception("the links to somebody's orders were not mailed")
 
 
-def _refusal(email: str) -> TooFast | None:
-    """Count the try; return what to tell who asks too often. Raise it to programs."""
-    network = by_known_network(request.remote_addr, RECEIPTS_PER_NETWORK)
-    address = Limit(f"address {email_key(email)}", RECEIPTS)
-    try:
-        count("receipts", RECEIPTS_SECONDS, address, *network)
-    except TooFast as fast:
-        fast.message = gettext(
-            "You have asked several times now, so nothing was sent this time. Please look for our "
-            "mail, in the spam folder too; you can ask again %(when)s.",
-            when=fast.when,
-        )
-        if wants_json():
-            raise
-        return fast
-    return None
-
-
-def _page(form: AddressForm, refusal: TooFast | None = None, asked: bool = False) -> str:
-    return render_template("payments/find_orders.html", form=form, refusal=refusal, asked=asked)
+def _page(form: AddressForm, fast: TooFast | None = None, asked: bool = False) -> str:
+    return render_template("payments/find_orders.html", form=form, refusal=fast, asked=asked)
 
 
 # A host ends a request that takes long; what is left is done by the next call.

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from shop import create_app
 from shop.config import SETTINGS, ConfigError, load, secret_key
+from shop.parsers import is_mail_address
 from tests.actors import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -402,10 +403,8 @@ def test_the_real_environment_wins_over_the_file(checkout: Checkout) -> None:
 @pytest.mark.parametrize(
     ("content", "names"),
     [
-        ("SHOP_NAM=Corner\n", ["SHOP_NAM", "SHOP_NAME=Corner Shop"]),
-        ("EDITOR=ed\n", ["EDITOR", "Right: "]),
-        ("SHOP_NAME Corner\n", [".env: line 1", "SHOP_NAME=Corner Shop"]),
-        ("SHOP_CURRENCY=jpy\nSHOP_NAME='Corner\n", [".env: line 2"]),
+        ("SHOP_NAM=Corner\n", ["SHOP_NAM:", ".env.example"]),
+        ("EDITOR=ed\n", ["EDITOR:", "Right: "]),
         (b"SHOP_NAME=Caf\xe9\n", [".env", "UTF-8"]),
         ("SHOP_CURRENCY=kwd\n", ["SHOP_CURRENCY", "Right: jpy"]),
         ("STRIPE_SECRET_KEY=sk_live_a\n", ["SHOP_PUBLIC_URL", "https://shop.example"]),
@@ -420,6 +419,15 @@ def test_a_wrong_file_stops_the_server_with_one_line(
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("shop: ")
     assert all(name in done.stderr for name in names), done.stderr
+
+
+@pytest.mark.parametrize("broken", ["SHOP_NAME Corner", "SHOP_NAME='Corner"])
+def test_a_line_that_is_no_setting_is_left_out_with_a_warning(
+    checkout: Checkout, broken: str
+) -> None:
+    checkout.env_file(f"SHOP_CURRENCY=usd\n{broken}\n")
+    assert checkout.show("SHOP_CURRENCY") == "usd"
+    assert "line 2" in checkout.run("wsgi.py").stderr
 
 
 def test_a_wrong_environment_stops_the_flask_command_with_one_line(checkout: Checkout) -> None:
@@ -442,3 +450,30 @@ def test_an_unknown_name_in_the_environment_does_not_stop_the_start(checkout: Ch
     done = checkout.run("wsgi.py", SHOP_NAM="Corner Shop")
     assert done.returncode == 0
     assert "SHOP_NAM" in done.stderr
+
+
+# --- mail addresses -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["a..b.@docomo.ne.jp", ".a@ezweb.ne.jp", "a+b/c=d@example.com", "綾@例え.jp"]
+)
+def test_a_mail_address_is_one_for_settings_and_customers(address: str) -> None:
+    assert is_mail_address(address)
+    assert load({"SHOP_OWNER_EMAIL": address})["SHOP_OWNER_EMAIL"] == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["aya", "aya@", "@example.com", "a b@example.com", "a@b@example.com", "aya@example.com.",
+     "<aya@example.com>", "aya@example.com,ben@example.com", '"a,b"@example.com', "a\0@b.example",
+     "x" * 65 + "@example.com"],
+)  # fmt: skip
+def test_what_no_mail_can_be_sent_to_is_none(text: str) -> None:
+    assert not is_mail_address(text)
+    assert "is no mail address" in refusal({"SHOP_OWNER_EMAIL": text})
+
+
+def test_only_a_setting_names_a_mailbox_of_this_machine() -> None:
+    assert not is_mail_address("shop@localhost")
+    assert load({"SHOP_MAIL_FROM": "shop@localhost"})["SHOP_MAIL_FROM"] == "shop@localhost"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from flask import Flask
+from flask_babel import lazy_gettext
 from sqlalchemy import exc
 
 from shop.errors import ShopError
@@ -194,6 +195,18 @@ def test_a_statement_that_is_wrong_is_our_mistake_not_the_databases(app: Flask) 
     error = exc.ProgrammingError("SELEC 1", {}, Exception("syntax"))
     app.add_url_rule("/broken", "broken", raiser(error))
     assert Browser(app).get("/broken").status == 500
+
+
+class Gone(ShopError):
+    message = lazy_gettext("Nothing was charged: there are not enough left of “%(name)s”. Please "
+                           "choose fewer, or something else.")  # fmt: skip
+
+
+def test_the_message_of_a_class_is_said_in_the_readers_language(app: Flask) -> None:
+    app.add_url_rule("/gone", "gone", lambda: raiser(Gone(name="100 %"))())
+    browser = Browser(app)
+    assert "not enough left of “100 %”" in browser.get("/gone").words
+    assert "「100 %」" in browser.get("/gone", Accept_Language="ja").words
 
 
 def test_a_refusal_keeps_its_status_code_and_words(app: Flask) -> None:

@@ -31,7 +31,10 @@ LAYERS = (
 )
 REQUEST_NAMES = {"request", "session", "flash", "abort"}
 # What stands between HTTP and the packages; everything else gets what it needs as arguments.
-NEAR_HTTP = {"security.py", "errors.py", "i18n.py", "mail/__init__.py", "migrations/__init__.py"}
+NEAR_HTTP = {
+    "security.py", "errors.py", "i18n.py", "throttle.py", "mail/__init__.py",
+    "migrations/__init__.py",
+}  # fmt: skip
 VIEWS = {"payments/card.py"}
 STRIPE_FILES = {"payments/gateway/__init__.py", "payments/gateway/client.py", "sandbox/contract.py"}
 
