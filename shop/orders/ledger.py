@@ -34,7 +34,6 @@ def record_payment(order: Order, stripe_id: str, amount: int, currency: str) -> 
         amount=amount,
         currency=currency,
         state="succeeded",
-        acknowledged=True,
         created_at=now(),
     )
 

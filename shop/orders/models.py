@@ -136,8 +136,6 @@ class LedgerEntry(Base):
     state: Mapped[str] = mapped_column(Key, default="succeeded")
     # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
     key: Mapped[str | None] = mapped_column(Key, unique=True)
-    # Whether who asked for a refund here heard what became of it.
-    acknowledged: Mapped[bool] = mapped_column(default=True)
     # The payment that a refund gives back.
     payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)

@@ -79,7 +79,7 @@ def test_processes_that_drain_at_once_send_each_message_once(
     outbox: Outbox, office: PostOffice, start: Callable[..., Worker]
 ) -> None:
     with outbox.app.app_context():
-        paid_twice = partial(mail.staff_paid_twice, number=1)
+        paid_twice = partial(mail.staff_paid_twice, money_id="pi_2")
         for function in (mail.staff_new_order, mail.staff_needs_review, paid_twice):
             write(partial(function, outbox.order))
     outbox.queue()

@@ -117,7 +117,11 @@ def test_a_session_carries_what_the_order_is_known_by(till: Till) -> None:
     state = till.sandbox.state
     session, intent = state["sessions"][0], state["payment_intents"][0]
     assert session["client_reference_id"] == session["metadata"]["order"]
-    assert intent["metadata"] == {"order": session["client_reference_id"]}
+    labels = dict(session["metadata"])
+    assert labels.pop("attempt")
+    assert intent["metadata"] == labels
+    assert (labels["order"], labels["number"]) == (session["client_reference_id"], "1")
+    assert labels["shop"]
     assert order["order"] not in str(session["metadata"])
     assert 30 * 60 < session["expires_at"] - session["created"] <= 36 * 60
 

@@ -150,7 +150,7 @@ def test_clicks_at_once_give_back_once(app: Flask) -> None:
 def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
     Buyer(app).buy()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: _refund_in_thread(app, 300), range(24)))
+        list(pool.map(lambda wish: _refund_in_thread(app, 300, f"wish-{wish}"), range(24)))
     till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert sum(one["amount"] for one in refunds) == state(till)[1] <= 2000
@@ -159,24 +159,18 @@ def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
 def test_two_who_ask_at_the_same_moment_have_one_wish(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both look before either has written down what it wants, and both ask Stripe together."""
+    """The second finds the row that the first has written, and both ask Stripe for it together."""
     Buyer(app).buy()
     meet = Barrier(2, timeout=20)
-    looked, asked = giving_back._asked_of, gateway.create_refund
-
-    def look(order_id: int) -> list[int]:
-        found = looked(order_id)
-        meet.wait()
-        return found
+    asked = gateway.create_refund
 
     def ask(*what: Any) -> Refund:
         meet.wait()
         return asked(*what)
 
-    monkeypatch.setattr(giving_back, "_asked_of", look)
     monkeypatch.setattr(gateway, "create_refund", ask)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda _: _refund_in_thread(app, 500), range(2))) == [True, True]
+        assert any(pool.map(lambda _: _refund_in_thread(app, 500), range(2)))
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert [one["amount"] for one in refunds] == [500]
 
@@ -201,20 +195,21 @@ class Slow:
         return self._ask(method, url, headers, data)
 
 
-def test_who_is_second_at_stripe_hears_what_became_of_the_refund(app: Flask) -> None:
-    """Left in doubt, they would ask again, and that would be another refund."""
+def test_who_is_second_at_stripe_is_left_in_doubt_and_gives_back_nothing_more(app: Flask) -> None:
     Buyer(app).buy()
     Slow(app)
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda _: _refund_in_thread(app, 500), range(2))) == [True, True]
+        done = list(pool.map(lambda _: _refund_in_thread(app, 500), range(2)))
+    assert sorted(done) == [False, True]
+    assert not _refund_in_thread(app, 500)
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert [one["amount"] for one in refunds] == [500]
 
 
-def _refund_in_thread(app: Flask, amount: int) -> bool:
+def _refund_in_thread(app: Flask, amount: int, key: str | None = None) -> bool:
     with app.app_context():
         try:
-            giving_back.refund(1, amount)
+            giving_back.refund(1, amount, key)
         except ShopError:
             return False
     return True
@@ -229,9 +224,42 @@ def test_an_answer_that_did_not_come_is_asked_for_again_and_gives_back_once(
     failed = refund(till.app, 1, "--amount", "500")
     assert (failed.exit_code, "Nothing is refunded twice" in failed.output) == (1, True)
     till.sandbox.api("ok")
-    assert refund(till.app, 1, "--amount", "500").exit_code == 0
+    again = refund(till.app, 1, "--amount", "500")
+    if mode == "lost":  # its event has told of it meanwhile
+        assert (again.exit_code, "went back already" in again.output) == (1, True)
+    else:
+        assert again.exit_code == 0
     assert state(till) == ("partially_refunded", 500)
     assert [one["amount"] for one in till.sandbox.state["refunds"]] == [500]
+
+
+def test_the_same_key_again_is_the_same_refund(till: Till) -> None:
+    till.buyer().buy()
+    for _click in range(3):
+        assert refund(till.app, 1, "--amount", "500", "--key", "mug-broken").exit_code == 0
+    assert state(till) == ("partially_refunded", 500)
+    assert refund(till.app, 1, "--amount", "500", "--key", "late").exit_code == 0
+    assert state(till) == ("partially_refunded", 1000)
+    assert refund(till.app, 1, "--key", "no such! key").exit_code == 1
+
+
+def test_the_same_amount_within_a_day_is_refused_and_the_earlier_one_named(till: Till) -> None:
+    till.buyer().buy()
+    assert refund(till.app, 1, "--amount", "500").exit_code == 0
+    again = refund(till.app, 1, "--amount", "500")
+    assert (again.exit_code, "¥500 of this order went back already" in again.output) == (1, True)
+    assert refund(till.app, 1, "--amount", "400").exit_code == 0
+    with time_machine.travel(datetime.now().astimezone() + timedelta(days=2), tick=True):
+        assert refund(till.app, 1, "--amount", "500").exit_code == 0
+    assert state(till) == ("partially_refunded", 1400)
+
+
+def test_what_went_back_before_stands_beside_the_question(till: Till) -> None:
+    till.buyer().buy()
+    refund(till.app, 1, "--amount", "500")
+    asked = command(till.app, "refund", "1", "--amount", "500", given="y\n")
+    assert "¥500 went back on" in asked.output
+    assert state(till) == ("partially_refunded", 1000)
 
 
 def test_reconciling_carries_out_what_was_not_answered(till: Till) -> None:
@@ -256,10 +284,9 @@ def test_who_asks_again_after_reconciling_does_not_give_back_more(
     till.sandbox.api("ok")
     command(till.app, "reconcile")
     again = refund(till.app, 1, *amount)
-    assert (again.exit_code, "goes back" in again.output) == (0, True), again.output
+    said = "went back already" if amount else "nothing left to refund"
+    assert (again.exit_code, said in again.output) == (1, True), again.output
     assert len(till.sandbox.state["refunds"]) == 1
-    more = refund(till.app, 1, *amount)
-    assert (more.exit_code == 0) == bool(amount)
 
 
 def test_all_that_is_left_goes_back_after_a_part_whose_answer_was_lost(till: Till) -> None:
@@ -316,7 +343,7 @@ def test_one_of_two_payments_goes_back_where_the_other_is_disputed(app: Flask) -
     till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
     assert state(till) == ("paid", 2000)
     assert kinds(till)[2:4] == ["staff_paid_twice", "staff_dispute"]
-    assert "No money has moved" in refund(app, 1).output
+    assert "No money has moved" in refund(app, 1, "--key", "the-other").output
 
 
 def test_a_second_payment_for_what_was_refunded_is_kept_money_until_it_goes_back(
@@ -327,7 +354,7 @@ def test_a_second_payment_for_what_was_refunded_is_kept_money_until_it_goes_back
     till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
     assert state(till) == ("paid", 2000)
     assert "staff_paid_twice" in kinds(till)
-    assert refund(app, 1).exit_code == 0
+    assert refund(app, 1, "--key", "the-other").exit_code == 0
     assert state(till) == ("refunded", 4000)
 
 
@@ -354,7 +381,7 @@ def test_a_refund_in_stripes_dashboard_comes_in(till: Till, webhooks: str) -> No
     refund_at_stripe(till, amount=200)
     if webhooks == "drop":
         report = json.loads(command(till.app, "reconcile", "--json").output)
-        assert [row["kind"] for row in report["mismatches"]] == ["refund", "refund"]
+        assert (report["settled"] >= 1, report["mismatches"]) == (True, [])
     assert state(till) == ("partially_refunded", 500)
     assert kinds(till).count("customer_refunded") == 2
     refund_at_stripe(till)

@@ -244,7 +244,7 @@ def read_event(answer: Any) -> Event:
     """Return the SDK's event as a plain value; of its object only the id must be readable."""
     data = answer.to_dict(for_json=True)
     subject = data["data"]["object"]
-    own_id = _exact(subject.get("id")) or ""
+    own_id = "" if subject.get("id") is None else _id(subject["id"])
     metadata = _fields(subject.get("metadata"))
     is_charge = subject.get("object") == "charge"
     charge = own_id if is_charge else _exact(_expanded(subject.get("charge")).get("id"))
@@ -299,8 +299,8 @@ def _clean(value: Any, most: int = MOST_ID) -> str | None:
 
 def _address(value: Any) -> str | None:
     """Return a web address, None for anything that a browser must not be sent to."""
-    found = _clean(value, MOST_ADDRESS)
-    return found if found and found.startswith(("https://", "http://")) else None
+    is_text = isinstance(value, str) and len(value) <= MOST_ADDRESS and value.isprintable()
+    return value if is_text and value.startswith(("https://", "http://")) else None
 
 
 def _amount(value: Any) -> int:
