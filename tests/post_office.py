@@ -15,7 +15,6 @@ from pathlib import Path
 CERTIFICATE = Path(__file__).parent / "data" / "post_office.pem"
 # Instead of an answer:
 SILENCE = "(silence)"
-DRIP = "(one character after the other, for four seconds)"
 GONE = "(the connection closed)"
 # Longer than any conversation: a client that never leaves fails its own test and no other.
 PATIENCE = 20
@@ -64,7 +63,7 @@ class Talk(socketserver.StreamRequestHandler):
                 self.encrypt()
             self.answer("CONNECT", "220 office ESMTP")
             self.to: list[str] = []
-            while line := self.hear().decode().strip():
+            while line := self.hear().decode(errors="replace").strip():
                 verb = line.split()[0].upper()
                 self.office.commands.append(verb)
                 if verb in self.office.refuse:
@@ -120,10 +119,7 @@ class Talk(socketserver.StreamRequestHandler):
         said = self.office.refuse.get(word, usual)
         if said == SILENCE:
             self.rfile.read()
-        for _ in range(200 * (said == DRIP)):
-            self.wfile.write(b"2")
-            threading.Event().wait(0.02)
-        if said in (SILENCE, DRIP, GONE):
+        if said in (SILENCE, GONE):
             raise Gone
         self.say(said)
 

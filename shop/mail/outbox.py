@@ -35,8 +35,8 @@ from shop.i18n import force_locale
 from shop.mail import smtp
 from shop.parsers import mail_address
 
-# Longer than the longest conversation with a mail server.
-LEASE = timedelta(seconds=60)
+# Longer than any conversation with a mail server in which every answer comes just in time.
+LEASE = timedelta(seconds=90)
 # How long to wait after the first failure, the second, …; then every six hours, up to MOST_TRIES.
 BACK_OFF = (1, 5, 15, 60, 360)
 MOST_TRIES = 12

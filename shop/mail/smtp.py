@@ -5,7 +5,6 @@ else is a NotSent, whose text tells the shop's owner why.
 """
 
 import base64
-import io
 import re
 import smtplib
 import socket
@@ -13,18 +12,18 @@ import ssl
 import sys
 from contextlib import suppress
 from email.message import EmailMessage
-from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shop.config import is_loopback
 
-# One worker may serve the whole shop, and it talks to nobody else meanwhile. Finding the address
-# of a server's name has the system's own limit.
+# How long to wait for each answer: one worker may serve the whole shop, and talks to nobody else
+# meanwhile.
 STEP_SECONDS = 3.0
-TOTAL_SECONDS = 10.0
+# A server may check the message before it answers; to leave too early would send the message twice.
+MESSAGE_SECONDS = 10.0
+# The message has left by then.
 FAREWELL_SECONDS = 1.0
-CHUNK = 16384
 # Refusals that are not about the mailbox: the shop's login, the server's rules, a full mailbox.
 NOT_THE_MAILBOX = re.compile(r"53\d |552 |5\d\d (5\.7\.|5\.2\.2\b)")
 
@@ -56,123 +55,50 @@ def send(url: str, message: EmailMessage) -> None:
 
 
 def _hand_over(server: SplitResult, message: EmailMessage) -> None:
-    talk = _Talk(server)
+    encryption = ssl.create_default_context()
+    name = socket.gethostname()  # the full name would have to be looked up
+    options: dict[str, Any] = {
+        "local_hostname": name if "." in name else "[127.0.0.1]",
+        "timeout": STEP_SECONDS,
+    }
+    host = server.hostname or ""
+    if server.scheme == "smtps":
+        talk: smtplib.SMTP = smtplib.SMTP_SSL(
+            host, server.port or 465, context=encryption, **options
+        )
+    else:
+        talk = smtplib.SMTP(host, server.port or 587, **options)
     try:
         talk.ehlo_or_helo_if_needed()
-        if not talk.encrypted and talk.has_extn("starttls"):
-            talk.starttls(context=talk.encryption)
+        if server.scheme == "smtp" and talk.has_extn("starttls"):
+            talk.starttls(context=encryption)
             talk.ehlo_or_helo_if_needed()
-        talk.log_in()
+        _log_in(talk, server)
         sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
+        if talk.sock:
+            talk.sock.settimeout(MESSAGE_SECONDS)
         talk.send_message(message, sender, [recipient])
     finally:
-        talk.part()
-
-
-class _Talk(smtplib.SMTP):
-    """A conversation in which every step, and the whole, comes to an end in time."""
-
-    def __init__(self, server: SplitResult) -> None:
-        self._server = server
-        self._end = self._step_end = monotonic() + TOTAL_SECONDS
-        self.encryption = ssl.create_default_context()
-        name = socket.gethostname()  # the full name would have to be looked up
-        super().__init__(
-            server.hostname or "",
-            server.port or (465 if server.scheme == "smtps" else 587),
-            local_hostname=name if "." in name else "[127.0.0.1]",
-        )
-
-    @property
-    def encrypted(self) -> bool:
-        return isinstance(self.sock, ssl.SSLSocket)
-
-    def log_in(self) -> None:
-        """Log in as MAIL_URL says; the password never goes over a network unencrypted."""
-        host, user = _place(self._server), unquote(self._server.username or "")
-        if not user:
-            return
-        if not self.encrypted and not is_loopback(self._server.geturl()):
-            raise ServerAway(f"{host} offers no encryption, so the password was not sent")
-        if not self.has_extn("auth"):
-            raise ServerAway(f"{host} takes no login, but MAIL_URL has one")
-        password = unquote(self._server.password or "")
-        if not (user + password).isascii():
-            raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
-        self.login(user, password)
-
-    def part(self) -> None:
-        """Say goodbye and close. Nobody waits for a server that does not answer to that."""
-        self._end = min(self._end, monotonic() + FAREWELL_SECONDS)
         with suppress(smtplib.SMTPException, OSError):
-            self.quit()
-        self.close()
-
-    def left(self) -> float:
-        """Return how many seconds this step may still take; raise TimeoutError."""
-        left = min(self._step_end, self._end) - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def send(self, s: Any) -> None:
-        """Send a command, or the message (bytes), whose answer may take all the time there is.
-
-        To give up on a message that the server is still looking at would send it twice.
-        """
-        self._begin_step(TOTAL_SECONDS if isinstance(s, bytes) else STEP_SECONDS)
-        for start in range(0, len(s), CHUNK):
-            if self.sock is not None:
-                self.sock.settimeout(self.left())
-            super().send(s[start : start + CHUNK])
-
-    def getreply(self) -> tuple[int, bytes]:
-        """Return the server's answer; what follows (a command, a handshake) is a new step."""
-        if self.sock is not None and self.file is None:
-            self.file = io.BufferedReader(_Answers(self, self.sock))
-        answer = super().getreply()
-        self._begin_step(STEP_SECONDS)
-        if self.sock is not None:
-            self.sock.settimeout(max(0.01, min(STEP_SECONDS, self._end - monotonic())))
-        return answer
-
-    def _begin_step(self, seconds: float) -> None:
-        self._step_end = monotonic() + seconds
-
-    def _get_socket(self, host: str, port: int, _timeout: Any) -> socket.socket:
-        plain = self._connect_to_any(host, port)
-        self._begin_step(STEP_SECONDS)
-        if self._server.scheme == "smtp":
-            return plain
-        plain.settimeout(self.left())
-        encrypted = self.encryption.wrap_socket(plain, server_hostname=host)
-        self._begin_step(STEP_SECONDS)
-        return encrypted
-
-    def _connect_to_any(self, host: str, port: int) -> socket.socket:
-        failure = OSError()
-        for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            self._begin_step(STEP_SECONDS)
-            try:
-                return socket.create_connection((str(address[0]), port), self.left())
-            except OSError as error:
-                failure = error
-        raise failure
+            if talk.sock:
+                talk.sock.settimeout(FAREWELL_SECONDS)
+            talk.quit()
+        talk.close()
 
 
-class _Answers(io.RawIOBase):
-    """What a server says, for as long as the step lasts: one that drips is cut off as well."""
-
-    def __init__(self, talk: _Talk, sock: socket.socket) -> None:
-        self._talk = talk
-        self._sock = sock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._talk.left())
-        return self._sock.recv_into(buffer)
+def _log_in(talk: smtplib.SMTP, server: SplitResult) -> None:
+    """Log in as MAIL_URL says; the password never goes over a network unencrypted."""
+    host, user = _place(server), unquote(server.username or "")
+    if not user:
+        return
+    if not isinstance(talk.sock, ssl.SSLSocket) and not is_loopback(server.geturl()):
+        raise ServerAway(f"{host} offers no encryption, so the password was not sent")
+    if not talk.has_extn("auth"):
+        raise ServerAway(f"{host} takes no login, but MAIL_URL has one")
+    password = unquote(server.password or "")
+    if not (user + password).isascii():
+        raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
+    talk.login(user, password)
 
 
 def _place(server: SplitResult) -> str:

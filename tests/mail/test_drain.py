@@ -66,9 +66,9 @@ def test_a_process_that_is_killed_while_sending_is_replaced_after_its_lease(
     killed.set()
     office.before_taking = lambda: None
     assert outbox.rows[0]["state"] == "waiting"
-    with later(seconds=50):
+    with later(seconds=80):
         assert outbox.send() == 0
-    with later(seconds=70):
+    with later(seconds=100):
         assert outbox.send() == 1
     assert len(office.received) == 1
     assert outbox.rows[0]["attempts"] == 2

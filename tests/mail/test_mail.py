@@ -387,7 +387,7 @@ def test_a_process_that_was_slower_than_its_lease_undoes_nothing(
 
     def other_takes_over() -> None:
         office.before_taking = lambda: None
-        with later(seconds=70), other.app_context():
+        with later(seconds=100), other.app_context():
             assert shop_outbox.send_due() == 1
         office.refuse["END"] = "451 4.3.0 too late"
 
