@@ -4,7 +4,6 @@ Once a server has said 250 to the message it counts as sent, whatever happens af
 else is a NotSent, whose text tells the shop's owner why.
 """
 
-import base64
 import re
 import smtplib
 import socket
@@ -48,10 +47,9 @@ def send(url: str, message: EmailMessage) -> None:
     server = urlsplit(url)
     try:
         _hand_over(server, message)
-    except (smtplib.SMTPException, OSError, UnicodeError, NotSent) as error:
-        reason = _in_words(error, _place(server))
-        # What the server said may repeat the password: the original is not shown anywhere.
-        raise type(reason)(_without_password(str(reason), server)) from None
+    except (smtplib.SMTPException, OSError, UnicodeError) as error:
+        # Without the original: what a server says to a login may repeat the password.
+        raise _in_words(error, server.netloc.rpartition("@")[2]) from None
 
 
 def _hand_over(server: SplitResult, message: EmailMessage) -> None:
@@ -88,86 +86,56 @@ def _hand_over(server: SplitResult, message: EmailMessage) -> None:
 
 def _log_in(talk: smtplib.SMTP, server: SplitResult) -> None:
     """Log in as MAIL_URL says; the password never goes over a network unencrypted."""
-    host, user = _place(server), unquote(server.username or "")
+    user, password = unquote(server.username or ""), unquote(server.password or "")
     if not user:
         return
     if not isinstance(talk.sock, ssl.SSLSocket) and not is_loopback(server.geturl()):
-        raise ServerAway(f"{host} offers no encryption, so the password was not sent")
-    if not talk.has_extn("auth"):
-        raise ServerAway(f"{host} takes no login, but MAIL_URL has one")
-    password = unquote(server.password or "")
+        place = server.netloc.rpartition("@")[2]
+        raise ServerAway(f"{place} offers no encryption, so the password was not sent")
     if not (user + password).isascii():
         raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
     talk.login(user, password)
 
 
-def _place(server: SplitResult) -> str:
-    """Return host and port as they stand in MAIL_URL, without the login."""
-    return server.netloc.rpartition("@")[2]
-
-
-def _in_words(error: Exception, host: str) -> NotSent:
-    """Return what the owner is told about it."""
+def _in_words(error: Exception, place: str) -> NotSent:
+    """Return what the owner is told about the failure; `place` is the server's host and port."""
     match error:
-        case NotSent():
-            return error
         case smtplib.SMTPRecipientsRefused():
             [(recipient, refusal)] = error.recipients.items()
             answer = _answer(*refusal)
             for_good = answer.startswith("5") and not NOT_THE_MAILBOX.match(answer)
             kind = RecipientRefused if for_good else NotSent
-            return kind(f"{host} refused the recipient {recipient}: {answer}")
-        case smtplib.SMTPSenderRefused():
-            answer = _answer(error.smtp_code, error.smtp_error)
-            return NotSent(f"{host} refused the sender {error.sender}: {answer}")
-        case smtplib.SMTPDataError():
-            answer = _answer(error.smtp_code, error.smtp_error)
-            return NotSent(f"{host} did not take the message: {answer}")
-        case smtplib.SMTPAuthenticationError():
-            answer = _answer(error.smtp_code, error.smtp_error)
-            return ServerAway(f"{host} refused the login in MAIL_URL: {answer}")
-        case smtplib.SMTPResponseException():
-            return ServerAway(f"{host} answered {_answer(error.smtp_code, error.smtp_error)}")
-    return ServerAway(_why_there_is_no_talk(error, host))
-
-
-def _why_there_is_no_talk(error: Exception, host: str) -> str:
-    match error:
+            return kind(f"{place} refused the recipient {recipient}: {answer}")
+        case smtplib.SMTPSenderRefused(smtp_code=code, smtp_error=said):
+            return NotSent(f"{place} refused the sender {error.sender}: {_answer(code, said)}")
+        case smtplib.SMTPDataError(smtp_code=code, smtp_error=said):
+            return NotSent(f"{place} did not take the message: {_answer(code, said)}")
+        case smtplib.SMTPAuthenticationError(smtp_code=code):
+            why = f"the mail server refused the login in MAIL_URL ({code})"
+        case smtplib.SMTPResponseException(smtp_code=code, smtp_error=said):
+            why = f"{place} answered {_answer(code, said)}"
         case ssl.SSLCertVerificationError():
-            return f"the certificate of {host} is not trusted: {error.verify_message}"
+            why = f"the certificate of {place} is not trusted: {error.verify_message}"
         case ssl.SSLError():
-            return f"no encrypted connection to {host} came about: {error.reason}"
+            why = f"no encrypted connection to {place} came about: {error.reason}"
         case socket.gaierror():
-            return f"{host} was not found: {error.strerror}"
-    # smtplib calls everything that ends a connection by one name.
-    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
-        return f"{host} did not answer in time"
-    if isinstance(error, smtplib.SMTPServerDisconnected):
-        return f"{host} broke the connection off"
-    return f"{host} cannot be talked to: {getattr(error, 'strerror', None) or error}"
+            why = f"{place} was not found: {error.strerror}"
+        # smtplib calls everything that ends a connection by one name.
+        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
+            why = f"{place} did not answer in time"
+        case smtplib.SMTPServerDisconnected():
+            why = f"{place} broke the connection off"
+        # Its other errors are about logging in: no way offered, or none that both sides know.
+        case smtplib.SMTPException():
+            why = f"{place} takes no login that the shop can give, but MAIL_URL has one"
+        case _:
+            why = f"{place} cannot be talked to: {getattr(error, 'strerror', None) or error}"
+    return ServerAway(why)
 
 
 def _answer(code: int, said: bytes | str) -> str:
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     return f"{code} {text}" if code > 0 else "something that is no answer to mail"
-
-
-def _without_password(text: str, server: SplitResult) -> str:
-    """Return the text without the password and without any part of it as a login encodes it."""
-    if not server.password:
-        return text
-    user, password = unquote(server.username or ""), unquote(server.password)
-    encoded = [
-        base64.b64encode(secret.encode()).decode()
-        for secret in (f"\0{user}\0{password}", password)
-    ]  # fmt: skip
-    for secret in (password, server.password):
-        text = text.replace(secret, "[hidden]")
-    return re.sub(
-        r"[A-Za-z0-9+/=]{6,}",
-        lambda word: "[hidden]" if any(word[0] in secret for secret in encoded) else word[0],
-        text,
-    )
 
 
 def _print(message: EmailMessage) -> None:

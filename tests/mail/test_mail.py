@@ -575,9 +575,9 @@ def test_a_refusal_at_any_word_is_kept_with_its_reason(
 def test_a_wrong_password_is_said_and_not_shown(
     make_app: Callable[..., Flask], office: PostOffice, caplog: pytest.LogCaptureFixture
 ) -> None:
-    office.refuse["AUTH"] = "535 5.7.8 no such user"
+    office.refuse["AUTH"] = "535 5.7.8 hunter22 is wrong"
     outbox = outbox_of(make_app(MAIL_URL=office.url.replace("//", "//me:hunter22@")))
     outbox.queue()
     assert outbox.send() == 0
-    assert "no such user" in outbox.rows[0]["error"]
+    assert "refused the login in MAIL_URL (535)" in outbox.rows[0]["error"]
     assert "hunter22" not in outbox.rows[0]["error"] + caplog.text

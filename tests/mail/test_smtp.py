@@ -4,7 +4,6 @@ import base64
 import socket
 import threading
 import traceback
-from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
 
@@ -58,7 +57,7 @@ def refusal(url: str, message: EmailMessage) -> NotSent:
 # --- a server that fails --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", [word for word in WORDS if word != "AUTH"])
 def test_a_refusal_at_any_word_is_told_as_the_server_said_it(
     office: PostOffice, message: EmailMessage, word: str
 ) -> None:
@@ -86,7 +85,7 @@ def test_a_server_that_closes_the_connection_at_any_word_is_left(
     assert type(error) is ServerAway
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("word", [word for word in WORDS if word != "AUTH"])
 def test_a_server_that_talks_nonsense_at_any_word_is_left(
     office: PostOffice, message: EmailMessage, word: str
 ) -> None:
@@ -291,7 +290,7 @@ def test_a_login_that_the_server_cannot_take_is_told_of(
     office.offers = ("8BITMIME",)
     assert "takes no login" in str(refusal(office.url.replace("//", LOGIN), message))
     office.offers = ("AUTH XOAUTH2",)
-    assert "authentication method" in str(refusal(office.url.replace("//", LOGIN), message))
+    assert "takes no login" in str(refusal(office.url.replace("//", LOGIN), message))
     assert office.received == []
 
 
@@ -299,27 +298,24 @@ PLAIN = base64.b64encode(f"\0me\0{PASSWORD}".encode()).decode()
 ALONE = base64.b64encode(PASSWORD.encode()).decode()
 
 
-@pytest.mark.parametrize(
-    "repeat",
-    [
-        lambda: PASSWORD,
-        lambda: "open%20Sesame%2F42",
-        lambda: PLAIN,
-        lambda: f"(AUTH PLAIN {PLAIN[:18]}...)",
-        lambda: f"...{PLAIN[-10:]}",
-        lambda: f"334-{ALONE}",
-    ],
-)
-def test_a_server_that_repeats_the_password_tells_nobody(
-    office: PostOffice, message: EmailMessage, repeat: Callable[[], str]
+def test_a_refused_login_is_told_by_its_number_alone(
+    office: PostOffice, message: EmailMessage
 ) -> None:
-    office.refuse["AUTH"] = f"535 5.7.8 what is {repeat()}"
-    error = refusal(office.url.replace("//", LOGIN), message)
+    error = refusal(failing(office, "AUTH", f"535 5.7.8 what is {PASSWORD}? {PLAIN}"), message)
+    assert type(error) is ServerAway
+    assert str(error) == "the mail server refused the login in MAIL_URL (535)"
     told = "".join(traceback.format_exception(error))
-    assert "535 5.7.8 what is" in told
-    assert "[hidden]" in told
-    for secret in (PASSWORD, "Sesame", PLAIN[:18], PLAIN[-10:], ALONE):
-        assert secret not in told
+    assert "what is" not in told
+    assert "Sesame" not in told
+
+
+def test_a_server_that_repeats_the_password_in_its_questions_tells_nobody(
+    office: PostOffice, message: EmailMessage
+) -> None:
+    office.refuse = dict.fromkeys(("AUTH", PLAIN.upper()), f"334 {ALONE}")
+    error = refusal(office.url.replace("//", LOGIN), message)
+    assert type(error) is ServerAway
+    assert ALONE not in "".join(traceback.format_exception(error))
 
 
 # --- what arrives ---------------------------------------------------------------------------
