@@ -200,16 +200,27 @@ def test_only_a_mailbox_that_does_not_exist_is_refused_for_good(
 # --- encryption and the login ---------------------------------------------------------------
 
 
-def elsewhere(office: PostOffice) -> str:
-    """Return an address of the office that is none of this machine's own, as far as it says."""
-    return office.url.replace("127.0.0.1", "0.0.0.0")
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the office be found as mail.example and other.example, which are not this machine."""
+    look_up = socket.getaddrinfo
+
+    def look_up_all(host: str, *more: Any, **named: Any) -> list[Any]:
+        return look_up("127.0.0.1" if host.endswith(".example") else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_all)
 
 
+def url_of(office: PostOffice, host: str, login: str = LOGIN) -> str:
+    return office.url.replace("127.0.0.1", host).replace("//", login)
+
+
+@pytest.mark.parametrize("host", ["localhost", "mail.example"])
 def test_a_message_goes_encrypted_where_the_server_offers_it(
-    trusted: None, office: PostOffice, message: EmailMessage
+    trusted: None, elsewhere: None, office: PostOffice, message: EmailMessage, host: str
 ) -> None:
     office.starttls = True
-    smtp.send(office.url.replace("//", LOGIN), message)
+    smtp.send(url_of(office, host), message)
     assert office.commands == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]
     assert [line.split()[0].upper() for line in office.overheard] == [b"EHLO", b"STARTTLS"]
     assert office.logins == [("me", PASSWORD)]
@@ -217,58 +228,70 @@ def test_a_message_goes_encrypted_where_the_server_offers_it(
 
 
 def test_a_message_goes_encrypted_from_the_first_byte(
-    trusted: None, office: PostOffice, message: EmailMessage
+    trusted: None, elsewhere: None, office: PostOffice, message: EmailMessage
 ) -> None:
     office.tls = True
-    smtp.send(office.url.replace("//", LOGIN), message)
+    smtp.send(url_of(office, "mail.example"), message)
     assert office.overheard == []
     assert office.logins == [("me", PASSWORD)]
     assert len(office.received) == 1
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
-def test_a_certificate_that_nobody_vouches_for_gets_nothing(
-    office: PostOffice, message: EmailMessage, way: str
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_server_on_this_machine_may_show_a_certificate_of_its_own(
+    office: PostOffice, message: EmailMessage, way: str, host: str
 ) -> None:
     setattr(office, way, True)
-    error = refusal(office.url.replace("//", LOGIN), message)
+    smtp.send(url_of(office, host), message)
+    assert office.logins == [("me", PASSWORD)]
+    assert all(line.split()[0].upper() in (b"EHLO", b"STARTTLS") for line in office.overheard)
+    assert len(office.received) == 1
+
+
+@pytest.mark.parametrize("way", ["starttls", "tls"])
+def test_a_certificate_that_nobody_vouches_for_gets_nothing(
+    elsewhere: None, office: PostOffice, message: EmailMessage, way: str
+) -> None:
+    setattr(office, way, True)
+    error = refusal(url_of(office, "mail.example"), message)
     assert type(error) is ServerAway
-    assert f"certificate of 127.0.0.1:{office.port} is not trusted: self" in str(error)
+    assert f"certificate of mail.example:{office.port} is not trusted: self" in str(error)
     assert (office.logins, office.received) == ([], [])
 
 
 @pytest.mark.parametrize("way", ["starttls", "tls"])
 def test_a_certificate_for_another_name_gets_nothing(
-    trusted: None, office: PostOffice, message: EmailMessage, way: str
+    trusted: None, elsewhere: None, office: PostOffice, message: EmailMessage, way: str
 ) -> None:
     setattr(office, way, True)
-    error = refusal(elsewhere(office).replace("//", LOGIN), message)
-    assert "is not trusted: IP address mismatch" in str(error)
+    error = refusal(url_of(office, "other.example"), message)
+    assert "is not trusted: Hostname mismatch" in str(error)
     assert (office.logins, office.received) == ([], [])
 
 
 def test_a_password_never_crosses_a_network_unencrypted(
-    office: PostOffice, message: EmailMessage
+    elsewhere: None, office: PostOffice, message: EmailMessage
 ) -> None:
-    error = refusal(elsewhere(office).replace("//", LOGIN), message)
+    error = refusal(url_of(office, "mail.example"), message)
     assert type(error) is ServerAway
     assert str(error).endswith("offers no encryption, so the password was not sent")
     assert office.commands == ["EHLO", "QUIT"]
 
 
 def test_encryption_that_is_offered_and_then_refused_is_not_done_without(
-    office: PostOffice, message: EmailMessage
+    elsewhere: None, office: PostOffice, message: EmailMessage
 ) -> None:
     office.starttls = True
     office.refuse["STARTTLS"] = "454 4.7.0 not now"
-    refusal(elsewhere(office), message)
+    refusal(url_of(office, "mail.example", "//"), message)
     assert office.commands == ["EHLO", "STARTTLS", "QUIT"]
 
 
 def test_without_a_login_a_server_without_encryption_gets_the_message(
-    office: PostOffice, message: EmailMessage
+    elsewhere: None, office: PostOffice, message: EmailMessage
 ) -> None:
-    smtp.send(elsewhere(office), message)
+    smtp.send(url_of(office, "mail.example", "//"), message)
     assert len(office.received) == 1
 
 
@@ -277,8 +300,7 @@ def test_on_this_machine_a_login_needs_no_encryption(
 ) -> None:
     office.needs_login = True
     for host in ("127.0.0.1", "localhost"):
-        url = office.url.replace("127.0.0.1", host)
-        smtp.send(url.replace("//", LOGIN), message)
+        smtp.send(url_of(office, host), message)
     assert office.logins == [("me", PASSWORD)] * 2
 
 
