@@ -1,7 +1,7 @@
-"""The ways mail leaves: printed on the console, or handed to a mail server.
+"""The two ways mail leaves: printed on the console, or handed to a mail server.
 
-Once a server has said 250 to the message it counts as sent, whatever happens after. Everything
-else is a NotSent, whose text tells the shop's owner why.
+A message counts as sent once the server has said 250 to it, whatever happens after. Every other
+end is a NotSent, whose text tells the shop's owner why.
 """
 
 import re
@@ -9,20 +9,18 @@ import smtplib
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from email.message import EmailMessage
-from typing import Any
+from functools import partial
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shop.config import is_loopback
 
-# How long to wait for each answer: one worker may serve the whole shop, and talks to nobody else
-# meanwhile.
-STEP_SECONDS = 3.0
-# A server may check the message before it answers; to leave too early would send the message twice.
+# The wait for one answer. Where one worker serves the whole shop, visitors wait as long.
+ANSWER_SECONDS = 3.0
+# A server may scan the message before it answers. Giving up by then would send the message twice.
 MESSAGE_SECONDS = 10.0
-# The message has left by then.
-FAREWELL_SECONDS = 1.0
 # Refusals that are not about the mailbox: the shop's login, the server's rules, a full mailbox.
 NOT_THE_MAILBOX = re.compile(r"53\d |552 |5\d\d (5\.7\.|5\.2\.2\b)")
 
@@ -32,24 +30,27 @@ class NotSent(Exception):
 
 
 class RecipientRefused(NotSent):
-    """Nobody can be reached at that address: trying again is of no use."""
+    """The recipient's mailbox does not exist: another try would end the same way."""
 
 
 class ServerAway(NotSent):
-    """The server cannot be talked to, so that other messages fare no better."""
+    """The mail server takes nothing at the moment: other messages would fare no better."""
 
 
 def send(url: str, message: EmailMessage) -> None:
     """Send the message to its one recipient as `url` (MAIL_URL) says; raise NotSent."""
     if url == "console:":
-        _print(message)
+        body = message.get_body(("plain",))
+        text = body.get_content() if body else ""
+        heading = f"--- mail to {message['To']}: {message['Subject']}"
+        print(f"\n{heading}\n{text}---", file=sys.stderr, flush=True)
         return
     server = urlsplit(url)
     try:
         _hand_over(server, message)
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
-        # Without the original: what a server says to a login may repeat the password.
-        raise _in_words(error, server.netloc.rpartition("@")[2]) from None
+        # The original is left out: the server's answer to a login may repeat the password.
+        raise _in_words(error, _place(server)) from None
 
 
 def _hand_over(server: SplitResult, message: EmailMessage) -> None:
@@ -59,24 +60,19 @@ def _hand_over(server: SplitResult, message: EmailMessage) -> None:
         # between it and the shop.
         encryption.check_hostname = False
         encryption.verify_mode = ssl.CERT_NONE
-    name = socket.gethostname()  # the full name would have to be looked up
-    options: dict[str, Any] = {
-        "local_hostname": name if "." in name else "[127.0.0.1]",
-        "timeout": STEP_SECONDS,
-    }
-    host = server.hostname or ""
+    connect: Callable[..., smtplib.SMTP] = smtplib.SMTP
     if server.scheme == "smtps":
-        talk: smtplib.SMTP = smtplib.SMTP_SSL(
-            host, server.port or 465, context=encryption, **options
-        )
-    else:
-        talk = smtplib.SMTP(host, server.port or 587, **options)
+        connect = partial(smtplib.SMTP_SSL, context=encryption)
+    port = server.port or (465 if server.scheme == "smtps" else 587)
+    name = socket.gethostname()  # the full name would cost a look-up
+    own_name = name if "." in name else "[127.0.0.1]"
+    talk = connect(server.hostname, port, local_hostname=own_name, timeout=ANSWER_SECONDS)
     try:
         talk.ehlo_or_helo_if_needed()
         if server.scheme == "smtp" and talk.has_extn("starttls"):
             talk.starttls(context=encryption)
-            talk.ehlo_or_helo_if_needed()
-        _log_in(talk, server)
+        if server.username:
+            _log_in(talk, server)
         sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
         if talk.sock:
             talk.sock.settimeout(MESSAGE_SECONDS)
@@ -84,26 +80,28 @@ def _hand_over(server: SplitResult, message: EmailMessage) -> None:
     finally:
         with suppress(smtplib.SMTPException, OSError):
             if talk.sock:
-                talk.sock.settimeout(FAREWELL_SECONDS)
+                talk.sock.settimeout(ANSWER_SECONDS)
             talk.quit()
         talk.close()
 
 
 def _log_in(talk: smtplib.SMTP, server: SplitResult) -> None:
-    """Log in as MAIL_URL says; the password never goes over a network unencrypted."""
-    user, password = unquote(server.username or ""), unquote(server.password or "")
-    if not user:
-        return
+    """Log in with user and password of MAIL_URL, over a network only when encrypted."""
     if not isinstance(talk.sock, ssl.SSLSocket) and not is_loopback(server.geturl()):
-        place = server.netloc.rpartition("@")[2]
-        raise ServerAway(f"{place} offers no encryption, so the password was not sent")
+        raise ServerAway(f"{_place(server)} offers no encryption, so the password was not sent")
+    user, password = unquote(server.username or ""), unquote(server.password or "")
     if not (user + password).isascii():
         raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
     talk.login(user, password)
 
 
+def _place(server: SplitResult) -> str:
+    """Return host and port as they stand in MAIL_URL, without the login."""
+    return server.netloc.rpartition("@")[2]
+
+
 def _in_words(error: Exception, place: str) -> NotSent:
-    """Return what the owner is told about the failure; `place` is the server's host and port."""
+    """Return what the owner is told about the failure at `place`."""
     match error:
         case smtplib.SMTPRecipientsRefused():
             [(recipient, refusal)] = error.recipients.items()
@@ -111,8 +109,8 @@ def _in_words(error: Exception, place: str) -> NotSent:
             for_good = answer.startswith("5") and not NOT_THE_MAILBOX.match(answer)
             kind = RecipientRefused if for_good else NotSent
             return kind(f"{place} refused the recipient {recipient}: {answer}")
-        case smtplib.SMTPSenderRefused(smtp_code=code, smtp_error=said):
-            return NotSent(f"{place} refused the sender {error.sender}: {_answer(code, said)}")
+        case smtplib.SMTPSenderRefused(smtp_code=code, smtp_error=said, sender=sender):
+            return NotSent(f"{place} refused the sender {sender}: {_answer(code, said)}")
         case smtplib.SMTPDataError(smtp_code=code, smtp_error=said):
             return NotSent(f"{place} did not take the message: {_answer(code, said)}")
         case smtplib.SMTPAuthenticationError(smtp_code=code):
@@ -125,12 +123,12 @@ def _in_words(error: Exception, place: str) -> NotSent:
             why = f"no encrypted connection to {place} came about: {error.reason}"
         case socket.gaierror():
             why = f"{place} was not found: {error.strerror}"
-        # smtplib calls everything that ends a connection by one name.
+        # smtplib reports a time-out as a broken connection.
         case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
             why = f"{place} did not answer in time"
         case smtplib.SMTPServerDisconnected():
             why = f"{place} broke the connection off"
-        # Its other errors are about logging in: no way offered, or none that both sides know.
+        # What is left of smtplib's errors is about ways to log in.
         case smtplib.SMTPException():
             why = f"{place} takes no login that the shop can give, but MAIL_URL has one"
         case _:
@@ -141,10 +139,3 @@ def _in_words(error: Exception, place: str) -> NotSent:
 def _answer(code: int, said: bytes | str) -> str:
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     return f"{code} {text}" if code > 0 else "something that is no answer to mail"
-
-
-def _print(message: EmailMessage) -> None:
-    body = message.get_body(("plain",))
-    text = body.get_content() if body else ""
-    sys.stderr.write(f"\n--- mail to {message['To']}: {message['Subject']}\n{text}---\n")
-    sys.stderr.flush()
