@@ -80,11 +80,6 @@ def put(
         recipient=to,
         language=language,
         context=json.dumps(context),
-        state="waiting",
-        attempts=0,
-        due_at=now(),
-        error="",
-        created_at=now(),
     )
 
 
@@ -109,7 +104,7 @@ def send_each(most: int) -> Iterator[bool]:
         mail = _lease()
         if mail is None:
             return
-        yield _send_leased(mail)
+        yield _send(mail)
 
 
 def put_back() -> None:
@@ -162,20 +157,17 @@ def _free() -> Any:
 
 def _lease() -> int | None:
     """Claim the message that is due longest and return its id: nobody else sends it meanwhile."""
-
-    def claim(mail_id: int) -> int:
-        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
-        return changed_rows(update(Mail).where(Mail.id == mail_id, _free()).values(values))
-
     while True:
         first = select(Mail.id).where(_free()).order_by(Mail.due_at, Mail.id).limit(1)
         mail_id = db.session.scalar(first)
         end_read()
-        if mail_id is None or write(partial(claim, mail_id)):
+        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
+        claim = update(Mail).where(Mail.id == mail_id, _free()).values(values)
+        if mail_id is None or write(partial(changed_rows, claim)):
             return mail_id
 
 
-def _send_leased(mail_id: int) -> bool:
+def _send(mail_id: int) -> bool:
     mail = db.session.get_one(Mail, mail_id)
     attempts = mail.attempts
     try:
@@ -184,7 +176,7 @@ def _send_leased(mail_id: int) -> bool:
         smtp.send(current_app.config["MAIL_URL"], message)
     # Whatever it is, it is kept with the message, where the owner sees it, and tried again later.
     except Exception as error:
-        write(partial(_keep_failure, mail_id, attempts, error))
+        _keep_failure(mail_id, attempts, error)
         return False
     # Put in again meanwhile, it has no tries yet: what left was the message before it.
     left = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
@@ -195,7 +187,10 @@ def _send_leased(mail_id: int) -> bool:
 
 def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     """Note why the message did not leave, and when it is tried again, if at all."""
-    reason = _reason(error)
+    named = isinstance(error, smtp.NotSent)
+    text = str(error) if named else f"{type(error).__name__}: {error}"
+    # On one line that every database can keep.
+    reason = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
     # The customers' addresses are nobody's business who reads the log.
     public = re.sub(r"[^\s<>]+@[^\s<>]+", "[address]", reason)
     current_app.logger.warning("mail %s was not sent: %s", mail_id, public)
@@ -209,19 +204,15 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     }
     # Another process may have taken it over after a lease that ran out.
     ours = (Mail.id == mail_id) & (Mail.attempts == attempts) & (Mail.state == "waiting")
-    changed_rows(update(Mail).where(ours).values(values))
-    if isinstance(error, smtp.ServerAway):
-        # The others would only cost the next visitors as long, one after the other.
-        soon = now() + timedelta(minutes=BACK_OFF[0])
-        changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due_at=soon))
+    soon = now() + timedelta(minutes=BACK_OFF[0])
 
+    def unit() -> None:
+        changed_rows(update(Mail).where(ours).values(values))
+        if isinstance(error, smtp.ServerAway):
+            # The others would only cost the next visitors as long, one after the other.
+            changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due_at=soon))
 
-def _reason(error: Exception) -> str:
-    """Return the failure in words, on one line that every database can keep."""
-    named = isinstance(error, smtp.NotSent)
-    text = str(error) if named else f"{type(error).__name__}: {error}"
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(printable.split())[:500]
+    write(unit)
 
 
 def _compose(mail: Mail) -> EmailMessage:
@@ -236,19 +227,15 @@ def _compose(mail: Mail) -> EmailMessage:
     message["Subject"] = " ".join(subject.split())
     sender = _address(current_app.config["SHOP_MAIL_FROM"])
     message["From"] = sender
-    message["To"] = _recipient(mail.recipient)
+    try:
+        message["To"] = _address(mail.recipient)
+    except ValueError as error:
+        raise smtp.RecipientRefused(f"{mail.recipient!r} is not one mail address") from error
     message["Date"] = format_datetime(mail.created_at)
     # The same for every try, so that a mail program shows a repeated one once.
     name = f"{mail.subject}.{mail.kind}-{mail.about}".removesuffix("-")
     message["Message-ID"] = f"<{name}.{mail.created_at:%Y%m%d%H%M%S}@{sender.domain}>"
     return message
-
-
-def _recipient(text: str) -> Address:
-    try:
-        return _address(text)
-    except ValueError as error:
-        raise smtp.RecipientRefused(f"{text!r} is not one mail address") from error
 
 
 def _address(text: str) -> Address:
