@@ -1,4 +1,4 @@
-"""The outbox of a shop, and what a test does with it."""
+"""A shop's outbox for the tests: put messages in, send them, read what became of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ OWNER = "owner@shop.example"
 
 @dataclass(frozen=True)
 class Sold:
-    """An order as messages see it: two shirts with a name that must be escaped."""
+    """An order as messages read it: two shirts whose name HTML must escape."""
 
     id: int
     email: str = AYA
@@ -41,7 +41,7 @@ class Sold:
 
 @dataclass
 class Outbox:
-    """The outbox of a shop with one order that nobody paid."""
+    """The outbox of a shop that has one unpaid order."""
 
     app: Flask
     order_id: int
@@ -51,7 +51,7 @@ class Outbox:
         return Sold(self.order_id)
 
     def queue(self, to: str = AYA, language: str = "en") -> None:
-        """Put the customer's message in."""
+        """Put the customer's receipt into the outbox."""
         with self.app.app_context():
             write(lambda: mail.customer_paid(Sold(self.order_id, to, language)))
 
@@ -64,7 +64,7 @@ class Outbox:
             return shop_outbox.send_due(most)
 
     def command(self, *arguments: str) -> str:
-        """Run `flask shop mail …` and return what it says."""
+        """Run `flask shop mail …` and return what it prints."""
         result = self.app.test_cli_runner().invoke(args=["shop", "mail", *arguments])
         assert result.exit_code == 0, result.output
         return result.stdout
@@ -89,6 +89,6 @@ def outbox_of(app: Flask) -> Outbox:
 
 @contextmanager
 def later(**delta: float) -> Iterator[None]:
-    """Be so much later than now."""
+    """Set the clock forward by that much."""
     with time_machine.travel(datetime.now().astimezone() + timedelta(**delta), tick=True):
         yield

@@ -1,4 +1,4 @@
-"""A mail server for the tests: takes mail as RFC 5321 has it, or fails at any word it is told."""
+"""A mail server for the tests: takes mail as RFC 5321 says, or fails at the word a test names."""
 
 import base64
 import email
@@ -15,9 +15,8 @@ from pathlib import Path
 CERTIFICATE = Path(__file__).parent / "data" / "post_office.pem"
 # Instead of an answer:
 SILENCE = "(silence)"
-DRIP = "(one character after the other, for four seconds)"
 GONE = "(the connection closed)"
-# Longer than any conversation: a client that never leaves fails its own test and no other.
+# Longer than any conversation: a client that never leaves fails its own test and no other one.
 PATIENCE = 20
 
 
@@ -27,16 +26,17 @@ class Gone(Exception):
 
 @dataclass
 class PostOffice:
-    """What the server takes, and what it refuses.
+    """How the server is set up, and what it has received.
 
-    `refuse` has its answers by command; CONNECT is the greeting and END the end of a message.
+    `refuse` has an answer for each command that fails; CONNECT is the greeting, END the end of a
+    message.
     """
 
     received: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     logins: list[tuple[str, str]] = field(default_factory=list)
-    overheard: list[bytes] = field(default_factory=list)  # what came without encryption
+    overheard: list[bytes] = field(default_factory=list)  # lines that came unencrypted
     raw: list[bytes] = field(default_factory=list)  # the messages as they came
     needs_login: bool = False
     starttls: bool = False
@@ -64,7 +64,7 @@ class Talk(socketserver.StreamRequestHandler):
                 self.encrypt()
             self.answer("CONNECT", "220 office ESMTP")
             self.to: list[str] = []
-            while line := self.hear().decode().strip():
+            while line := self.hear().decode(errors="replace").strip():
                 verb = line.split()[0].upper()
                 self.office.commands.append(verb)
                 if verb in self.office.refuse:
@@ -116,14 +116,11 @@ class Talk(socketserver.StreamRequestHandler):
         self.answer("END", "250 taken")
 
     def answer(self, word: str, usual: str = "") -> None:
-        """Say what the office was told to say at this word, or do what it was told to do."""
+        """Say or do what `refuse` has for this word, or say the usual answer."""
         said = self.office.refuse.get(word, usual)
         if said == SILENCE:
             self.rfile.read()
-        for _ in range(200 * (said == DRIP)):
-            self.wfile.write(b"2")
-            threading.Event().wait(0.02)
-        if said in (SILENCE, DRIP, GONE):
+        if said in (SILENCE, GONE):
             raise Gone
         self.say(said)
 
@@ -152,7 +149,7 @@ class Talk(socketserver.StreamRequestHandler):
 
 @contextmanager
 def opened() -> Iterator[PostOffice]:
-    """Yield an office on a free port of this machine."""
+    """Yield a mail server on a free port of this machine."""
     office = PostOffice()
     handler = type("OurTalk", (Talk,), {"office": office})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
@@ -166,6 +163,6 @@ def opened() -> Iterator[PostOffice]:
 
 
 def closed_port() -> int:
-    """Return a port of this machine where nobody answers."""
+    """Return a port of this machine where no server listens."""
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
         return int(server.server_address[1])

@@ -1,7 +1,7 @@
-"""Mail: one function per message. They are called inside write() and leave through the outbox.
+"""Mail: one function per message. Each is called inside write() and fills a row of the outbox.
 
-`customer_…` goes to who bought, in the language they bought in, and to nobody where the order has
-no address; `staff_…` goes to the shop's owner.
+`customer_…` writes to the order's address in the order's language, and does nothing for an order
+without an address; `staff_…` writes to the shop's owner.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from shop.security import external_url
 
 
 class Order(Protocol):
-    """What messages say of an order; `orders.models.Order` is one."""
+    """What messages read of an order; mail may not import `orders.models.Order` itself."""
 
     id: Any
     token: Any
@@ -33,12 +33,12 @@ def customer_paid(order: Order, goods_missing: bool = False) -> None:
 
 
 def customer_awaiting(order: Order, slip: str | None, until: datetime) -> None:
-    """Tell the customer where to pay at a konbini (the address of the slip), and until when."""
+    """Tell the customer where to pay at a konbini, and until when; `slip` is the slip's address."""
     _tell_customer(order, "customer_awaiting", slip=slip, until=until.isoformat())
 
 
 def customer_received(order: Order) -> None:
-    """Tell the customer that their money is here, and that a person looks at it."""
+    """Tell the customer that the money is here, and that a person looks at the order first."""
     _tell_customer(order, "customer_received")
 
 
@@ -53,9 +53,9 @@ def customer_shipped(order: Order) -> None:
 
 
 def customer_links(orders: Sequence[Order], language: str) -> None:
-    """Send the links to these orders, newest first, to the address that all of them have.
+    """Send the links to these orders (newest first) to the address that all of them have.
 
-    Sent anew each time somebody asks for them.
+    Unlike the other messages, this one is sent each time a customer asks.
     """
     newest = orders[0]
     listed = [
@@ -72,12 +72,12 @@ def staff_new_order(order: Order, missing: str | None = None) -> None:
 
 
 def staff_needs_review(order: Order) -> None:
-    """Tell the shop that Stripe holds money which does not fit its order."""
+    """Tell the shop that Stripe has money that does not fit the order."""
     _tell_staff(order, "staff_needs_review")
 
 
 def staff_paid_twice(order: Order, money_id: str) -> None:
-    """Tell the shop that an order was paid once more, by money that Stripe calls so."""
+    """Tell the shop that an order was paid once more; `money_id` is Stripe's id of that money."""
     _tell_staff(order, "staff_paid_twice", money_id)
 
 
@@ -104,12 +104,19 @@ def staff_dispute_closed(order: Order, amount: int, outcome: str, dispute_id: st
 
 
 def init_mail(app: Flask) -> None:
-    """Send one waiting message after each POST that was taken, when the visitor has gone."""
+    """Send one waiting message after each successful POST, once the visitor has the answer."""
+
+    def send_one() -> None:
+        with app.app_context():  # the request's own is gone by then
+            try:
+                outbox.send_due()
+            except Exception:  # the visitor has the answer, so only the log can be told
+                app.logger.exception("mail was not sent")
 
     @app.after_request
     def send_afterwards(response: Response) -> Response:
         if request.method == "POST" and response.status_code < 400:
-            response.call_on_close(lambda: _send_one_for(app))
+            response.call_on_close(send_one)
         return response
 
 
@@ -132,12 +139,3 @@ def _subject(order: Order) -> str:
 
 def _link(order: Order) -> str:
     return external_url("payments.order", token=order.token)
-
-
-def _send_one_for(app: Flask) -> None:
-    """Send one message in a context of its own; nothing that goes wrong reaches the visitor."""
-    with app.app_context():
-        try:
-            outbox.send_due()
-        except Exception:  # the answer has left already: there is nobody to tell but the log
-            app.logger.exception("mail was not sent")

@@ -1,7 +1,7 @@
-"""The outbox: messages, kept until they have left.
+"""The outbox: every message is a row here until it has left, and after.
 
-A message is written here in the transaction of what it tells about: it is neither lost nor sent for
-something that never happened. Sending comes later and can fail without harm.
+The row is written in the transaction that the message tells about, so that no message is lost and
+none tells of something that was rolled back. Sending comes later, and may fail without harm.
 """
 
 import json
@@ -35,12 +35,12 @@ from shop.i18n import force_locale
 from shop.mail import smtp
 from shop.parsers import mail_address
 
-# Longer than the longest conversation with a mail server.
-LEASE = timedelta(seconds=60)
-# How long to wait after the first failure, the second, …; then every six hours, up to MOST_TRIES.
+# Longer than a conversation with a mail server in which every answer comes just in time.
+LEASE = timedelta(seconds=90)
+# Minutes to wait after the first failure, the second, …; the last holds until MOST_TRIES.
 BACK_OFF = (1, 5, 15, 60, 360)
 MOST_TRIES = 12
-# Plain ASCII on the wire, whatever is written: every server can pass it on unchanged.
+# Plain ASCII on the wire, which every mail server passes on unchanged.
 ON_THE_WIRE = policy.default.clone(cte_type="7bit")
 
 
@@ -51,14 +51,15 @@ class Mail(Base):
     __table_args__ = (UniqueConstraint("subject", "kind", "about"),)
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    # What it is about, such as `order-7`. It is the only one of its kind about that, unless `about`
-    # says which, the second refund say. No NULL here: a unique key with a NULL keeps nothing out.
+    # What the message is about, such as `order-7`. One subject has one message of a kind, unless
+    # `about` tells several apart, such as "2" for the second refund. None of the three is NULL: a
+    # unique key lets rows with a NULL through.
     subject: Mapped[str] = mapped_column(Key)
     kind: Mapped[str] = mapped_column(Key)
     about: Mapped[str] = mapped_column(Key, default="")
     recipient: Mapped[str] = mapped_column(Text)
     language: Mapped[str] = mapped_column(Key)
-    # What the templates say it with, as JSON.
+    # The values for the templates, as JSON.
     context: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Key, default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
@@ -72,29 +73,17 @@ def put(
     subject: str, kind: str, to: str, language: str, context: dict[str, Any], about: str = ""
 ) -> None:
     """Put a message into the outbox, inside write(); the same message only once."""
-    insert_once(
-        Mail,
-        subject=subject,
-        kind=kind,
-        about=about,
-        recipient=to,
-        language=language,
-        context=json.dumps(context),
-        state="waiting",
-        attempts=0,
-        due_at=now(),
-        error="",
-        created_at=now(),
-    )
+    content = {"recipient": to, "language": language, "context": json.dumps(context)}
+    insert_once(Mail, subject=subject, kind=kind, about=about, **content)
 
 
 def put_again(subject: str, kind: str, to: str, language: str, context: dict[str, Any]) -> None:
-    """Put a message into the outbox, inside write(), as a new one each time it is asked for."""
-    values = {"recipient": to, "language": language, "context": json.dumps(context)}
-    line = {"state": "waiting", "attempts": 0, "due_at": now(), "error": "", "created_at": now()}
+    """Put a message into the outbox, inside write(), in place of the earlier one of its kind."""
+    content = {"recipient": to, "language": language, "context": json.dumps(context)}
+    fresh = {"state": "waiting", "attempts": 0, "due_at": now(), "error": "", "created_at": now()}
+    # The lease stays: while one process sends the earlier message, no other may send this one.
     earlier = update(Mail).where(Mail.subject == subject, Mail.kind == kind)
-    # Its lease stays: while the message is just leaving, nobody else may send it too.
-    if not changed_rows(earlier.values(values | line)):
+    if not changed_rows(earlier.values(content | fresh)):
         put(subject, kind, to, language, context)
 
 
@@ -106,24 +95,20 @@ def send_due(most: int = 1) -> int:
 def send_each(most: int) -> Iterator[bool]:
     """Send up to `most` messages that are due, one with each step; yield whether it left."""
     for _ in range(most):
-        mail = _lease()
-        if mail is None:
+        mail_id = _lease()
+        if mail_id is None:
             return
-        yield _send_leased(mail)
+        yield _send(mail_id)
 
 
 def put_back() -> None:
-    """Make all messages that wait or were given up due at once, with all their tries before them.
+    """Make every unsent message due now, and give those that failed all their tries again.
 
-    For an owner who has mended what kept them.
+    For an owner who has repaired the cause.
     """
-
-    def unit() -> None:
-        values = {"state": "waiting", "attempts": 0, "due_at": now(), "lease_expires_at": None}
-        changed_rows(update(Mail).where(Mail.state == "failed").values(values))
-        changed_rows(update(Mail).where(Mail.state == "waiting").values(due_at=now()))
-
-    write(unit)
+    failed = update(Mail).where(Mail.state == "failed").values(state="waiting", attempts=0)
+    unsent = update(Mail).where(Mail.state == "waiting").values(due_at=now())
+    write(lambda: [changed_rows(statement) for statement in (failed, unsent)])
 
 
 def count_due() -> int:
@@ -155,107 +140,91 @@ def list_mails() -> list[dict[str, Any]]:
 
 
 def _free() -> Any:
-    """Return the condition of a message that is due and that nobody is sending."""
+    """Return the condition of a message that is due and that no process is sending."""
     unleased = or_(Mail.lease_expires_at.is_(None), Mail.lease_expires_at < now())
     return (Mail.state == "waiting") & (Mail.due_at <= now()) & unleased
 
 
 def _lease() -> int | None:
-    """Claim the message that is due longest and return its id: nobody else sends it meanwhile."""
-
-    def claim(mail_id: int) -> int:
-        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
-        return changed_rows(update(Mail).where(Mail.id == mail_id, _free()).values(values))
-
+    """Lease the message that is due longest and return its id, or None where none is due."""
     while True:
         first = select(Mail.id).where(_free()).order_by(Mail.due_at, Mail.id).limit(1)
         mail_id = db.session.scalar(first)
         end_read()
-        if mail_id is None or write(partial(claim, mail_id)):
+        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
+        lease = update(Mail).where(Mail.id == mail_id, _free()).values(values)
+        if mail_id is None or write(partial(changed_rows, lease)):
             return mail_id
 
 
-def _send_leased(mail_id: int) -> bool:
+def _send(mail_id: int) -> bool:
     mail = db.session.get_one(Mail, mail_id)
     attempts = mail.attempts
     try:
         message = _compose(mail)
         end_read()
         smtp.send(current_app.config["MAIL_URL"], message)
-    # Whatever it is, it is kept with the message, where the owner sees it, and tried again later.
+    # Any failure, even a broken template, is kept with the message, where the owner sees it.
     except Exception as error:
-        write(partial(_keep_failure, mail_id, attempts, error))
+        _keep_failure(mail_id, attempts, error)
         return False
-    # Put in again meanwhile, it has no tries yet: what left was the message before it.
-    left = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
-    sent = {"state": "sent", "error": "", "lease_expires_at": None}
-    write(lambda: changed_rows(left.values(sent)))
+    # Fewer attempts mean that put_again() came meanwhile: the new message has still to be sent.
+    this = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
+    write(lambda: changed_rows(this.values(state="sent", error="", lease_expires_at=None)))
     return True
 
 
 def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
-    """Note why the message did not leave, and when it is tried again, if at all."""
-    reason = _reason(error)
-    # The customers' addresses are nobody's business who reads the log.
+    """Keep with the message why it did not leave, and when to try again, if at all."""
+    named = isinstance(error, smtp.NotSent)
+    text = str(error) if named else f"{type(error).__name__}: {error}"
+    # One line, without the NUL that PostgreSQL refuses.
+    reason = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+    # The log is read by more people than the outbox, so no customer's address goes there.
     public = re.sub(r"[^\s<>]+@[^\s<>]+", "[address]", reason)
     current_app.logger.warning("mail %s was not sent: %s", mail_id, public)
     for_good = isinstance(error, smtp.RecipientRefused) or attempts >= MOST_TRIES
     minutes = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
-    values = {
-        "state": "failed" if for_good else "waiting",
-        "due_at": now() + timedelta(minutes=minutes),
-        "lease_expires_at": None,
-        "error": reason,
-    }
-    # Another process may have taken it over after a lease that ran out.
-    ours = (Mail.id == mail_id) & (Mail.attempts == attempts) & (Mail.state == "waiting")
-    changed_rows(update(Mail).where(ours).values(values))
+    # After the lease another process may have taken the message over: its outcome counts then.
+    this = update(Mail).where(
+        Mail.id == mail_id, Mail.attempts == attempts, Mail.state == "waiting"
+    )
+    values = {"state": "failed" if for_good else "waiting", "lease_expires_at": None}
+    due_at = now() + timedelta(minutes=minutes)
+    statements = [this.values(values | {"due_at": due_at, "error": reason})]
     if isinstance(error, smtp.ServerAway):
-        # The others would only cost the next visitors as long, one after the other.
-        soon = now() + timedelta(minutes=BACK_OFF[0])
-        changed_rows(update(Mail).where(_free(), Mail.id != mail_id).values(due_at=soon))
-
-
-def _reason(error: Exception) -> str:
-    """Return the failure in words, on one line that every database can keep."""
-    named = isinstance(error, smtp.NotSent)
-    text = str(error) if named else f"{type(error).__name__}: {error}"
-    printable = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(printable.split())[:500]
+        # Each of the others would cost a visitor as long a wait for the same failure.
+        others = update(Mail).where(_free(), Mail.id != mail_id)
+        statements.append(others.values(due_at=now() + timedelta(minutes=BACK_OFF[0])))
+    write(lambda: [changed_rows(statement) for statement in statements])
 
 
 def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
-    context = json.loads(mail.context)
     message = EmailMessage(ON_THE_WIRE)
+    names = {"order": json.loads(mail.context), "language": mail.language}
     with force_locale(mail.language):
-        names = {"order": context, "language": mail.language}
         subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
         message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
         message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
-    sender = _address(current_app.config["SHOP_MAIL_FROM"])
-    message["From"] = sender
-    message["To"] = _recipient(mail.recipient)
+    message["From"] = sender = _address(current_app.config["SHOP_MAIL_FROM"])
+    try:
+        message["To"] = _address(mail.recipient)
+    except ValueError as error:
+        raise smtp.RecipientRefused(f"{mail.recipient!r} is not one mail address") from error
     message["Date"] = format_datetime(mail.created_at)
-    # The same for every try, so that a mail program shows a repeated one once.
+    # The same for every try, so that a mail program shows a repeated message once.
     name = f"{mail.subject}.{mail.kind}-{mail.about}".removesuffix("-")
     message["Message-ID"] = f"<{name}.{mail.created_at:%Y%m%d%H%M%S}@{sender.domain}>"
     return message
 
 
-def _recipient(text: str) -> Address:
-    try:
-        return _address(text)
-    except ValueError as error:
-        raise smtp.RecipientRefused(f"{text!r} is not one mail address") from error
-
-
 def _address(text: str) -> Address:
-    """Return the address as mail servers take it; raise ValueError for none, several or odd ones.
+    """Return the address as mail servers take it; raise ValueError where `text` is not one.
 
-    Taken apart here: the parser of the library reads a recipient into what is none, and refuses
-    the dots that old addresses of Japanese telephones have where no others may (`a..b.@`).
+    Address's own parser would read a recipient into some broken texts, and refuses the dots of old
+    Japanese telephones' addresses (`a..b.@`).
     """
     local, _, domain = mail_address(text).rpartition("@")
     if not local.isascii() or not text.isprintable():

@@ -1,4 +1,4 @@
-"""`flask shop mail …`: processes that send what waits, side by side, killed, and told to."""
+"""`flask shop mail …`: processes that send at once, a process that is killed, and the output."""
 
 import json
 import os
@@ -29,7 +29,7 @@ Worker = subprocess.Popen[str]
 
 @pytest.fixture
 def start(tmp_path: Path, office: PostOffice, database: str | None) -> Callable[..., Worker]:
-    """Return a function that starts a process of its own that sends this shop's mail."""
+    """Return a function that starts a process which sends this shop's mail."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environ = kept | {
         "PYTHONPATH": str(ROOT),
@@ -66,9 +66,9 @@ def test_a_process_that_is_killed_while_sending_is_replaced_after_its_lease(
     killed.set()
     office.before_taking = lambda: None
     assert outbox.rows[0]["state"] == "waiting"
-    with later(seconds=50):
+    with later(seconds=80):
         assert outbox.send() == 0
-    with later(seconds=70):
+    with later(seconds=100):
         assert outbox.send() == 1
     assert len(office.received) == 1
     assert outbox.rows[0]["attempts"] == 2
@@ -98,7 +98,7 @@ def test_processes_that_drain_at_once_send_each_message_once(
     assert [row["attempts"] for row in outbox.rows] == [1] * 4
 
 
-# --- what it says and does -----------------------------------------------------------------
+# --- what the command prints and does -------------------------------------------------------
 
 
 def test_the_command_line_sends_and_lists(outbox: Outbox, office: PostOffice) -> None:

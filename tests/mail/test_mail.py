@@ -1,4 +1,4 @@
-"""Mail: kept with what it tells about, sent once, tried again, and never in a visitor's way."""
+"""Mail: written with the order it is about, sent once, tried again, and no visitor waits for it."""
 
 import email
 import re
@@ -76,7 +76,7 @@ def test_a_message_is_sent_once(outbox: Outbox, office: PostOffice) -> None:
     }
 
 
-# --- when it leaves -------------------------------------------------------------------------
+# --- when a message leaves ------------------------------------------------------------------
 
 
 def test_one_message_leaves_after_a_post_and_none_after_a_get(
@@ -387,7 +387,7 @@ def test_a_process_that_was_slower_than_its_lease_undoes_nothing(
 
     def other_takes_over() -> None:
         office.before_taking = lambda: None
-        with later(seconds=70), other.app_context():
+        with later(seconds=100), other.app_context():
             assert shop_outbox.send_due() == 1
         office.refuse["END"] = "451 4.3.0 too late"
 
@@ -397,11 +397,11 @@ def test_a_process_that_was_slower_than_its_lease_undoes_nothing(
     assert outbox.states == ["sent"]
 
 
-# --- what it says ---------------------------------------------------------------------------
+# --- what a message says --------------------------------------------------------------------
 
 
 def parts(message: EmailMessage) -> tuple[str, str]:
-    """Return the text and the HTML."""
+    """Return the message's text and its HTML."""
     plain, html = message.get_body(("plain",)), message.get_body(("html",))
     assert plain is not None
     assert html is not None
@@ -504,7 +504,7 @@ def test_words_in_every_script_arrive_as_they_were_written(
     for raw in office.raw:
         assert raw.isascii()
         assert max(len(line) for line in raw.splitlines()) <= 998
-    # Decoded by another parser than the one that the office reads it with.
+    # The standard library has two parsers for headers; the office uses the other one.
     subject = email.message_from_bytes(office.raw[0])["Subject"]
     decoded = str(make_header(decode_header(subject)))
     assert decoded == str(office.received[0]["Subject"])
@@ -528,7 +528,7 @@ def test_no_word_becomes_a_header(outbox: Outbox, office: PostOffice) -> None:
     assert office.recipients == [[AYA]]
 
 
-# --- the ways it leaves ---------------------------------------------------------------------
+# --- the ways a message leaves --------------------------------------------------------------
 
 
 def test_on_the_console_a_message_is_printed(
@@ -575,9 +575,9 @@ def test_a_refusal_at_any_word_is_kept_with_its_reason(
 def test_a_wrong_password_is_said_and_not_shown(
     make_app: Callable[..., Flask], office: PostOffice, caplog: pytest.LogCaptureFixture
 ) -> None:
-    office.refuse["AUTH"] = "535 5.7.8 no such user"
+    office.refuse["AUTH"] = "535 5.7.8 hunter22 is wrong"
     outbox = outbox_of(make_app(MAIL_URL=office.url.replace("//", "//me:hunter22@")))
     outbox.queue()
     assert outbox.send() == 0
-    assert "no such user" in outbox.rows[0]["error"]
+    assert "refused the login in MAIL_URL (535)" in outbox.rows[0]["error"]
     assert "hunter22" not in outbox.rows[0]["error"] + caplog.text
