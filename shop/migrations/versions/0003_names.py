@@ -26,7 +26,6 @@ COLUMNS = (
     ("attempts", "expires", "expires_at"),
     ("attempts", "checked", "checked_at"),
     ("ledger", "created", "created_at"),
-    ("ledger", "told", "acknowledged"),
     ("disputes", "opened", "opened_at"),
     ("disputes", "closed", "closed_at"),
     ("stripe_events", "received", "received_at"),
@@ -74,6 +73,8 @@ def upgrade() -> None:
                 batch.drop_constraint(old, type_="unique")
                 batch.create_unique_constraint(new, columns)
     _move_mails()
+    if "told" in _columns("ledger"):
+        op.drop_column("ledger", "told")
     op.create_table(
         "key_values",
         sa.Column("name", KEY, nullable=False),
