@@ -201,7 +201,9 @@ def _check_host() -> ResponseReturnValue | None:
     """Refuse a forged Host before any address is built from it."""
     if request.endpoint == "healthz":
         return None
-    if is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
+    # A path that begins with // would be taken for the name of another host in a redirect.
+    is_path = not request.script_root.startswith("//")
+    if is_path and is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
 

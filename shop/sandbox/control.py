@@ -131,7 +131,10 @@ def _snapshot(limit: int) -> dict[str, Any]:
 
 def _field(name: str) -> str | None:
     """Return a field of the form or of the JSON object, None without one."""
-    body = request.get_json(silent=True) if request.is_json else request.form
+    try:
+        body = request.get_json(silent=True) if request.is_json else request.form
+    except RecursionError:  # lists in lists in lists
+        return None
     value = body.get(name) if isinstance(body, Mapping) else None
     return None if value is None else str(value).strip()
 

@@ -179,6 +179,7 @@ def test_a_proxy_may_name_host_and_prefix_if_the_owner_says_so(make_app: MakeApp
     forwarded = FORWARDED | {"X_Forwarded_Prefix": "/corner"}
     assert "/corner/shop/" in links(send(app, **forwarded).text)
     refused(send(app, **forwarded | {"X_Forwarded_Host": "evil.example"}))
+    refused(send(app, **forwarded | {"X_Forwarded_Prefix": "//evil.example"}))
     # The sandbox stands behind the same proxy.
     assert send(app, "/sandbox/v1/nothing", **forwarded).status == 404
     assert send(app, "/sandbox/v1/nothing", **forwarded).text.startswith("{")

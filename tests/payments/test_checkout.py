@@ -9,6 +9,7 @@ from flask import Flask
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
+from tests.pages import form_to
 from tests.wire import Wire
 
 pytestmark = on_all
@@ -427,6 +428,22 @@ def test_too_little_to_be_charged_is_said_in_words(make_app: Callable[..., Flask
     answer = Buyer(app).submit("/payments/session", {"product_id": cheap_id, "quantity": 1})
     assert answer.status == 422
     assert "too little" in answer.words
+
+
+def test_a_second_click_while_the_first_still_asks_gets_a_button_to_go_on(app: Flask) -> None:
+    """Stripe says of a key that is in use that another call is being carried out under it."""
+    buyer, wire = Buyer(app), Wire(app)
+    wire.refuse = ("POST", 409, "idempotency_key_in_use")
+    page = buyer.submit("/payments/session", {"product_id": 1})
+    assert page.status == 202
+    form = form_to(page.text, "/payments/session")
+    assert form is not None
+    token = form.fields["order"]
+    answer = buyer.submit("/payments/session", {"order": token}, Accept="application/json")
+    assert (answer.status, answer.json) == (202, {"order": token})
+    wire.refuse = None
+    assert buyer.submit("/payments/session", form.fields).status == 303
+    assert len(buyer.get("/sandbox/control/state").json["sessions"]) == 1
 
 
 def _make_live(app: Flask) -> None:

@@ -1,10 +1,12 @@
 """What the owner decides: odd money is taken or given back; goods are shipped."""
 
+import json
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from shop.mail.outbox import newest
 from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import on_all
@@ -51,6 +53,19 @@ def test_odd_money_is_taken_as_paid(app: Flask) -> None:
     assert till.stock("last-mugs") == 4
     again = command(app, "decide", "1", "paid", "--yes")
     assert (again.exit_code, "nothing to decide" in again.output) == (1, True)
+
+
+def test_goods_that_are_gone_are_promised_to_nobody(app: Flask) -> None:
+    till = late_order(app)
+    done = command(app, "decide", "1", "paid", "--yes")
+    assert (done.exit_code, "not enough left of" in done.output) == (0, True)
+    assert till.orders()[0]["state"] == "paid"
+    page = Buyer(app).get(f"/orders/{till.orders()[0]['order']}").words
+    assert ("we start packing" in page, "has sold out" in page) == (False, True)
+    with app.app_context():
+        told = {row.kind: json.loads(row.context) for row in newest()}
+    assert told["customer_paid"]["goods_missing"] is True
+    assert "Mug" in told["staff_new_order"]["missing"]
 
 
 def test_what_was_taken_as_paid_counts_as_all_of_it(app: Flask) -> None:
