@@ -27,24 +27,35 @@ class Slip:
 
 
 @dataclass(frozen=True)
-class CheckoutSession:
-    """A Checkout Session. `amount` is in minor units; `attempt` is the key it was asked for with.
-
-    https://docs.stripe.com/api/checkout/sessions/object
-    """
+class _Payment:
+    """What sessions and charges have in common; `attempt` is the key it was asked for with."""
 
     id: str
-    status: str
-    payment_status: str
-    url: str | None
     amount: int
     currency: str | None
     reference: str | None
     attempt: str | None
     livemode: bool
     payment_intent: str | None
-    intent_status: str | None
     email: str | None
+
+    @property
+    def money_id(self) -> str:
+        """The id under which the ledger knows the money."""
+        return self.payment_intent or self.id
+
+
+@dataclass(frozen=True)
+class CheckoutSession(_Payment):
+    """A Checkout Session; its amount is in minor units.
+
+    https://docs.stripe.com/api/checkout/sessions/object
+    """
+
+    status: str
+    payment_status: str
+    url: str | None
+    intent_status: str | None
     slip: Slip | None
 
     @property
@@ -64,29 +75,16 @@ class CheckoutSession:
         unpaid = self.status == "complete" and self.payment_status == "unpaid"
         return self.status == "expired" or (unpaid and failed)
 
-    @property
-    def money_id(self) -> str:
-        """The id under which the ledger knows the money."""
-        return self.payment_intent or self.id
-
 
 @dataclass(frozen=True)
-class Charge:
+class Charge(_Payment):
     """A charge: of a card token, or behind a session. Amounts are in minor units.
 
     https://docs.stripe.com/api/charges/object
     """
 
-    id: str
     is_paid: bool
     is_over: bool
-    amount: int
-    currency: str | None
-    reference: str | None
-    attempt: str | None
-    livemode: bool
-    email: str | None
-    payment_intent: str | None
     refunded_amount: int
     is_disputed: bool
     shop: str | None
@@ -94,11 +92,6 @@ class Charge:
     is_awaited = False
     slip = None
     url = None
-
-    @property
-    def money_id(self) -> str:
-        """Stripe's id of the money, under which the ledger knows it."""
-        return self.payment_intent or self.id
 
 
 Facts = CheckoutSession | Charge
