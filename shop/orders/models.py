@@ -25,7 +25,7 @@ def new_token() -> str:
 
 
 class Order(Base):
-    """An order. `amount` is in minor units; `state` is written in `service` alone."""
+    """An order. `amount` is in minor units; `states` alone writes `state`."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -35,9 +35,9 @@ class Order(Base):
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    # In the customer's links. Who has it sees the order.
+    # In the customer's links. Whoever has it sees the order.
     token: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
-    # In what Stripe gets to see: tells nobody the link, nor how many orders there are.
+    # In what Stripe is sent: it gives away neither the link nor how many orders there are.
     client_reference: Mapped[str] = mapped_column(Key, unique=True, default=new_token)
     mode: Mapped[str] = mapped_column(Key)
     state: Mapped[str] = mapped_column(Key, default="pending")
@@ -45,13 +45,13 @@ class Order(Base):
     amount: Mapped[int] = mapped_column(BigInteger)
     visitor: Mapped[str] = mapped_column(Key, index=True)
     cart_id: Mapped[str | None] = mapped_column(Key, index=True)
-    # Who wants what: the same again is the same order. None once the order is closed.
+    # An HMAC of visitor, cart and lines: a second click finds this order. None once it is closed.
     dedup_key: Mapped[str | None] = mapped_column(Key, unique=True)
     # Whether the goods of this order are off the shelf.
     holds_stock: Mapped[bool] = mapped_column(default=False)
     language: Mapped[str] = mapped_column(Key)
     email: Mapped[str | None] = mapped_column(Text)
-    # The address as it is searched for: lost links are mailed to who asks with it.
+    # The address in lower case, by which lost links are found.
     email_key: Mapped[str | None] = mapped_column(Key, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

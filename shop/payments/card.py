@@ -226,8 +226,10 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
         key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
     )
     response = no_store(html)
+    parts = urlsplit(_script())
+    origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
     response.headers["Content-Security-Policy"] = content_security_policy(
-        current_app.config, script=_origin(_script())
+        current_app.config, script=origin
     )
     return response
 
@@ -252,11 +254,6 @@ def _script() -> str:
     if config["STRIPE_API_BASE"]:
         return f"{config['STRIPE_API_BASE']}/stripe.js"
     return f"{STRIPE_JS}/v3/"
-
-
-def _origin(address: str) -> str | None:
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
 def _buyer() -> place.Buyer:

@@ -39,6 +39,9 @@ from shop.security import no_store, visitor
 from shop.throttle import TooFast, count, refusal
 
 SWEEP_SECONDS = 60
+# A host ends a request that takes long; what is left is done by the next call of /tasks.
+MAILS_AT_ONCE = 5
+TASK_SECONDS = 10
 
 
 @bp.post("/payments/session")
@@ -74,7 +77,7 @@ def create_session() -> ResponseReturnValue:
 
 @bp.get("/payments/success")
 def success() -> ResponseReturnValue:
-    """Where Stripe sends the buyer after paying. The address proves nothing: Stripe is asked."""
+    """Show what became of a payment. The address proves nothing, so Stripe is asked."""
     try:
         order = settle.settle(request.args.get("session_id", ""))
     except gateway.StripeUnreachable as error:
@@ -91,7 +94,7 @@ def success() -> ResponseReturnValue:
 
 @bp.get("/payments/cancel")
 def cancel() -> ResponseReturnValue:
-    """Where Stripe sends the buyer who turns back: the order waits, its session stays open."""
+    """Lead a buyer who turned back at Stripe to the cart; the order and its session stay open."""
     order = queries.get_order(request.args.get("order", ""))
     if order.state in states.ORDERED:
         return redirect(url_for("payments.order", token=order.token), 303)
@@ -211,26 +214,21 @@ def mail_orders() -> ResponseReturnValue:
     if fast is not None:
         return _page(form, fast), fast.status, fast.headers
     answer = redirect(url_for("payments.find_orders", asked="yes"), 303)
+
+    @copy_current_request_context
+    def mail_links() -> None:
+        try:
+            links.mail_links(email, language)
+        except Exception:  # the answer has left: there is nobody to tell but the log
+            current_app.logger.exception("the links to somebody's orders were not mailed")
+
     # Once the answer has left: how long it took would tell whether the address is known.
-    mail_links = copy_current_request_context(_mail_links)
-    answer.call_on_close(lambda: mail_links(email, language))
+    answer.call_on_close(mail_links)
     return answer
-
-
-def _mail_links(email: str, language: str) -> None:
-    try:
-        links.mail_links(email, language)
-    except Exception:  # the asker has the answer: there is nobody to tell but the log
-        current_app.logger.exception("the links to somebody's orders were not mailed")
 
 
 def _page(form: AddressForm, fast: TooFast | None = None, asked: bool = False) -> str:
     return render_template("payments/find_orders.html", form=form, refusal=fast, asked=asked)
-
-
-# A host ends a request that takes long; what is left is done by the next call.
-MAILS_AT_ONCE = 5
-TASK_SECONDS = 10
 
 
 @bp.post("/tasks")
