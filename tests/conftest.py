@@ -13,13 +13,15 @@ from shop import create_app
 from shop.db import db
 from shop.demo import fill
 from shop.migrations import upgrade
-from tests import canaries, databases, post_office
+from tests import canaries, databases, post_office, templates
 from tests.actors import Browser
 from tests.canaries import SECRET_KEY, WEBHOOK_SECRET
 from tests.outbox import OWNER, Outbox, outbox_of
 from tests.post_office import PostOffice
 from tests.till import Served, Till
 
+# Every test has a new app, and every app would compile the same templates.
+Flask.jinja_options = {"bytecode_cache": templates.Compiled()}
 # What tests import from here.
 __all__ = ["WEBHOOK_SECRET", "Served", "Till"]
 
