@@ -3,6 +3,7 @@
 import base64
 import email
 import email.policy
+import socket
 import socketserver
 import ssl
 import threading
@@ -166,6 +167,11 @@ def opened() -> Iterator[PostOffice]:
 
 
 def closed_port() -> int:
-    """Return a port of this machine where nobody answers."""
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        return int(server.server_address[1])
+    """Return a port of this machine where nobody answers: it is taken, and not listened at."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    _TAKEN.append(taken)
+    return int(taken.getsockname()[1])
+
+
+_TAKEN: list[socket.socket] = []
