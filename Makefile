@@ -24,7 +24,7 @@ test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 deep: $(BIN)/.dev ## prove at length what the suite proves in short: kills, walks, thousands of requests
-	$(BIN)/python -m pytest tests/deep -v --durations=0
+	$(BIN)/python -m pytest tests/deep -v --durations=0 $(DEEP)
 
 torture: $(BIN)/.dev ## kill the shop at random for MINUTES=60 (or KILLS=200) on DATABASE=sqlite, compare its books
 	PYTHONPATH=. $(BIN)/python -m tests.deep.torture --database $(DATABASE) --minutes $(MINUTES) \

@@ -1,5 +1,6 @@
 """A mail server for the tests: takes mail as RFC 5321 has it, or fails at any word it is told."""
 
+import atexit
 import base64
 import email
 import email.policy
@@ -170,8 +171,5 @@ def closed_port() -> int:
     """Return a port of this machine where nobody answers: it is taken, and not listened at."""
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
-    _TAKEN.append(taken)
+    atexit.register(taken.close)
     return int(taken.getsockname()[1])
-
-
-_TAKEN: list[socket.socket] = []
