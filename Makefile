@@ -10,7 +10,7 @@ EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint format bench docs translations requirements check-requirements clean
+.PHONY: help run test deep torture lint format bench docs translations requirements check-requirements clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127
 
 test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+deep: $(BIN)/.dev ## prove at length what the suite proves in short: kills, walks, thousands of requests
+	$(BIN)/python -m pytest tests/deep -v --durations=0 $(DEEP)
 
 torture: $(BIN)/.dev ## kill the shop at random for MINUTES=60 (or KILLS=200) on DATABASE=sqlite, compare its books
 	PYTHONPATH=. $(BIN)/python -m tests.deep.torture --database $(DATABASE) --minutes $(MINUTES) \

@@ -1,27 +1,29 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
 import logging
-import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from shop import create_app
 from shop.db import db
 from shop.demo import fill
 from shop.migrations import upgrade
-from shop.sandbox import create_sandbox
-from shop.sandbox.dispatcher import http_deliver
-from tests import canaries, databases, post_office
-from tests.actors import Browser, Buyer, Switches
-from tests.canaries import SECRET_KEY, STRIPE_KEY, WEBHOOK_SECRET
+from tests import canaries, databases, post_office, templates
+from tests.actors import Browser
+from tests.canaries import SECRET_KEY, WEBHOOK_SECRET
 from tests.outbox import OWNER, Outbox, outbox_of
 from tests.post_office import PostOffice
+from tests.till import Served, Till
+
+# Every test has a new app, and every app would compile the same templates.
+Flask.jinja_options = {"bytecode_cache": templates.Compiled()}
+# What tests import from here.
+__all__ = ["WEBHOOK_SECRET", "Served", "Till"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +60,12 @@ def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(
-    request: pytest.FixtureRequest, tmp_path: Path, filled_database: Path, worker: str
-) -> str | None:
-    """The address of this test's own database: SQLite, unless the test asks for another kind."""
+def database(request: pytest.FixtureRequest, tmp_path: Path, filled_database: Path) -> str | None:
+    """The address of this test's own database: SQLite, unless the test runs on all of them."""
     kind = getattr(request, "param", None)
     if kind is not None:
         request.node.user_properties.append(("database", kind))
-    return databases.fresh(kind or "sqlite", tmp_path, filled_database, worker)
+    return databases.fresh(kind or "sqlite", tmp_path, filled_database)
 
 
 @pytest.fixture(scope="session")
@@ -124,113 +124,48 @@ def outbox(mailing: Flask) -> Outbox:
     return outbox_of(mailing)
 
 
-@dataclass
-class Till:
-    """A shop whose payments go over one of the two transports, and what a test does with it."""
-
-    app: Flask
-    sandbox: Switches
-    base: str
-    in_process: bool
-
-    def buyer(self) -> Buyer:
-        """Return a new visitor."""
-        return Buyer(self.app if self.in_process else None, self.base)
-
-    def mails(self) -> list[dict[str, Any]]:
-        """Return the outbox."""
-        from shop.mail.outbox import list_mails
-
-        with self.app.app_context():
-            return list_mails()
-
-    def stock(self, slug: str) -> int | None:
-        """Return how many of a product can still be sold."""
-        from shop.catalog.products import get_product
-
-        with self.app.app_context():
-            return get_product(slug).stock
-
-    def orders(self) -> list[dict[str, Any]]:
-        """Return all orders as their JSON."""
-        from shop.db import db
-        from shop.orders.models import Order
-
-        with self.app.app_context():
-            return [order.to_dict() for order in db.session.query(Order).order_by(Order.id)]
-
-
 @pytest.fixture
 def settings() -> dict[str, str]:
     """Settings of the till beside the usual; a test module may have its own."""
     return {}
 
 
-@pytest.fixture(params=["mounted", "standalone"])
+@pytest.fixture
 def till(
     request: pytest.FixtureRequest,
     make_app: Callable[..., Flask],
     settings: dict[str, str],
+    database: str | None,
     tmp_path: Path,
 ) -> Iterator[Till]:
-    """A shop with the sandbox inside it, and one that reaches the sandbox over sockets."""
+    """A shop with the sandbox inside it; over a server, one that reaches it through sockets."""
     settings = {"SHOP_OWNER_EMAIL": "owner@shop.example"} | settings
-    if request.param == "mounted":
-        app = make_app(**settings)
-        base = "http://127.0.0.1:5000"
-        yield Till(app, Switches(Browser(app), f"{base}/sandbox"), base, in_process=True)
+    transport = "standalone" if database else "mounted"
+    if getattr(request, "param", transport) == "mounted":
+        yield Till.mounted(make_app(**settings))
         return
-    with Served() as sandbox_server, Served() as shop_server:
-        app = make_app(
-            STRIPE_SECRET_KEY=STRIPE_KEY,
-            STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
-            STRIPE_API_BASE=sandbox_server.base,
-            **settings,
-        )
-        sandbox_server.app = create_sandbox(
-            tmp_path / "sandbox.sqlite3",
-            webhook_secret=WEBHOOK_SECRET,
-            deliver=http_deliver(f"{shop_server.base}/payments/webhook"),
-        )
-        shop_server.app = app
-        switches = Switches(Browser(base=sandbox_server.base), sandbox_server.base)
-        yield Till(app, switches, shop_server.base, in_process=False)
+    with Till.standalone(partial(make_app, **settings), tmp_path) as till:
+        yield till
 
 
-class Served:
-    """A WSGI app on a free port of this machine; the app is given once the port is known."""
-
-    app: Any = None
-
-    def __init__(self) -> None:
-        self._server: Any = make_server("127.0.0.1", 0, self._call, threaded=True)
-        # Closing waits for what is still being answered, so that no test disturbs the next.
-        self._server.daemon_threads = False
-        self.base = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
-
-    def __enter__(self) -> "Served":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _call(self, environ: dict[str, Any], start_response: Any) -> Any:
-        return self.app(environ, start_response)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `on_all` on each database."""
+    databases.parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest: no process is to wait for one of them at the end."""
+    items[:] = databases.needed(items)
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_unconfigure() -> None:
+    """Leave no database behind."""
+    databases.drop_all()
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many tests passed on each database: the counts are to be equal."""
+    """Say how many tests passed on each database: 0 would say that a server was not there."""
     counts = dict.fromkeys(databases.ALL, 0)
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:

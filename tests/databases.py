@@ -1,17 +1,20 @@
 """The databases that the tests run on: which servers there are, and a clean one for each test.
 
 `TEST_POSTGRES_URL` and `TEST_MARIADB_URL` name servers other than the usual local ones; the user
-needs the right to create databases.
+needs the right to create databases. Each process has databases of its own and drops them at its
+end; those of a process that was killed are dropped by the next.
 """
 
 import os
-from collections.abc import Iterable
+import secrets
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from shutil import copy
-from zlib import crc32
 
 import pytest
+from flask import Flask
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -27,12 +30,49 @@ SERVERS = {
     "postgresql": os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1/postgres"),
     "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1/mysql"),
 }
-# Two checkouts on one machine do not disturb each other.
-CHECKOUT = f"{crc32(__file__.encode()):08x}"
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
+PREFIX = "shop_test_"
+# Two suites at once, of one checkout or of two, do not disturb each other.
+PROCESS = PREFIX + secrets.token_hex(5)
 
-# The money and the board behave alike on all three.
-on_all = pytest.mark.parametrize("database", ALL, indirect=True)
+# A test that depends on the database runs on all three. SQLite has the sandbox inside the shop, the
+# servers have it behind sockets, so both ways to reach it are tried too. Of a test with many rows
+# the first one runs on the servers: the others differ in what is typed, not in what is stored.
+on_all = pytest.mark.on_all
+# Every row runs on all three: what a row stores may fit into one database and not into another.
+each_row_on_all = pytest.mark.on_all(rows="all")
+# Every row runs in both ways, the servers taking turns: the way to Stripe makes a difference.
+each_row_both_ways = pytest.mark.on_all(rows="turns")
+# One test of a module that is marked `on_all` needs no server.
+on_sqlite = pytest.mark.on_all(servers=())
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Run a test on the databases that its mark names."""
+    mark = metafunc.definition.get_closest_marker("on_all")
+    if mark:
+        kinds = ("sqlite", *mark.kwargs.get("servers", SERVERS))
+        metafunc.parametrize("database", kinds, indirect=True)
+
+
+def needed(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the tests without the rows that need not run on a server."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        mark, call = item.get_closest_marker("on_all"), getattr(item, "callspec", None)
+        kind = call.params.get("database") if call else None
+        if mark and kind in SERVERS:
+            test = (item.nodeid.partition("[")[0], kind)
+            seen[test] += 1
+            if not _takes(kind, seen[test] - 1, mark.kwargs.get("rows")):
+                continue
+        yield item
+
+
+def _takes(kind: str, row: int, rows: str | None) -> bool:
+    """Tell whether a server takes this row of a test."""
+    is_its_turn = rows == "turns" and list(SERVERS)[row % len(SERVERS)] == kind
+    return row == 0 or rows == "all" or is_its_turn
 
 
 def missing(reason: str) -> None:
@@ -42,89 +82,136 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def fresh(kind: str, folder: Path, filled: Path, worker: str) -> str | None:
+def fresh(kind: str, folder: Path, filled: Path) -> str | None:
     """Return the address of a database with the sample goods alone; None: SQLite in `folder`."""
     if kind == "sqlite":
         copy(filled, folder / "shop.sqlite3")
         return None
     if not _answers(kind):
         missing(f"no {kind} server answers")
-    name = f"shop_{CHECKOUT}_{worker}"
-    _make(kind, name)
-    url = make_url(SERVERS[kind]).set(database=name)
-    _refill(kind, url.render_as_string(hide_password=False))
-    return url.render_as_string(hide_password=False)
+    app = _shop_over(kind, PROCESS)
+    with app.app_context():
+        with db.engine.begin() as connection:
+            _empty(kind, connection)
+        fill()
+        db.session.remove()
+        db.engine.dispose()
+    return _address(kind, PROCESS)
 
 
-def empty(kind: str, worker: str) -> str:
-    """Return the address of a server's database with nothing in it."""
+def empty(kind: str, name: str) -> str:
+    """Return the address of a database with nothing in it, under a name within this process."""
     if not _answers(kind):
         missing(f"no {kind} server answers")
-    name = f"shop_{CHECKOUT}_empty_{worker}"
-    _create(kind, name)
-    return make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
+    _create(kind, f"{PROCESS}_{name}")
+    return _address(kind, f"{PROCESS}_{name}")
+
+
+def drop_all() -> None:
+    """Drop the databases of this process."""
+    for kind, connection in _CONNECTIONS.items():
+        _drop(kind, connection, PROCESS)
+        connection.close()
+    _CONNECTIONS.clear()
+
+
+# By server: the connection that holds the lock by which others see that this process is alive.
+_CONNECTIONS: dict[str, Connection] = {}
+TRY_LOCK = {
+    "postgresql": "SELECT pg_try_advisory_lock(hashtext('{name}'))",
+    "mariadb": "SELECT GET_LOCK('{name}', 0)",
+}
+UNLOCK = {
+    "postgresql": "SELECT pg_advisory_unlock(hashtext('{name}'))",
+    "mariadb": "SELECT RELEASE_LOCK('{name}')",
+}
+LIST = {"postgresql": "SELECT datname FROM pg_database", "mariadb": "SHOW DATABASES"}
 
 
 @cache
 def _answers(kind: str) -> bool:
     try:
-        with _administer(kind) as connection:
-            connection.execute(text("SELECT 1"))
+        _administer(kind)
     except DBAPIError:
         return False
     return True
 
 
 def _administer(kind: str) -> Connection:
+    """Return the connection of this process for making and dropping databases."""
+    if kind in _CONNECTIONS:
+        return _CONNECTIONS[kind]
     url = make_url(SERVERS[kind]).set(drivername=DRIVERS[kind])
     engine = create_engine(
         url, isolation_level="AUTOCOMMIT", poolclass=NullPool, connect_args={"connect_timeout": 3}
     )
-    return engine.connect()
+    connection = _CONNECTIONS[kind] = engine.connect()
+    if kind == "mariadb":
+        connection.execute(text("SET SESSION wait_timeout = 1000000"))
+    connection.execute(text(TRY_LOCK[kind].format(name=PROCESS)))
+    _sweep(kind, connection)
+    return connection
 
 
-@cache
-def _make(kind: str, name: str) -> None:
-    """Make this worker's database anew, once per run, with the newest schema."""
-    _create(kind, name)
-    app = create_app(
-        {
-            "SECRET_KEY": SECRET,
-            "DATABASE_URL": make_url(SERVERS[kind])
-            .set(database=name)
-            .render_as_string(hide_password=False),
-        }
-    )
-    with app.app_context():
-        upgrade()
-        db.engine.dispose()
+def _sweep(kind: str, connection: Connection) -> None:
+    """Drop what processes left that were killed: nobody holds their lock any more."""
+    names = connection.scalars(text(LIST[kind])).all()
+    owners = {name[: len(PROCESS)] for name in names if name.startswith(PREFIX)} - {PROCESS}
+    for owner in sorted(owners):
+        if connection.scalar(text(TRY_LOCK[kind].format(name=owner))):
+            _drop(kind, connection, owner)
+            connection.execute(text(UNLOCK[kind].format(name=owner)))
+
+
+def _drop(kind: str, connection: Connection, owner: str) -> None:
+    """Drop the databases of one process."""
+    force = " WITH (FORCE)" if kind == "postgresql" else ""
+    for name in connection.scalars(text(LIST[kind])).all():
+        if name.startswith(owner):
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
 
 
 def _create(kind: str, name: str) -> None:
-    with _administer(kind) as connection:
-        force = " WITH (FORCE)" if kind == "postgresql" else ""
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    connection = _administer(kind)
+    force = " WITH (FORCE)" if kind == "postgresql" else ""
+    connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
+    connection.execute(text(f"CREATE DATABASE {name}"))
 
 
-def _refill(kind: str, url: str) -> None:
-    app = create_app({"SECRET_KEY": SECRET, "DATABASE_URL": url})
+def _address(kind: str, name: str) -> str:
+    return make_url(SERVERS[kind]).set(database=name).render_as_string(hide_password=False)
+
+
+@cache
+def _shop_over(kind: str, name: str) -> Flask:
+    """Make this process's database, once, with the newest schema; return a shop over it."""
+    _create(kind, name)
+    app = create_app({"SECRET_KEY": SECRET, "DATABASE_URL": _address(kind, name)})
     with app.app_context():
-        with db.engine.connect() as connection:
-            for statement in _emptying(kind):
-                connection.execute(text(statement))
-            connection.commit()
-        fill()
-        db.session.remove()
-        db.engine.dispose()
+        upgrade()
+    return app
 
 
-def _emptying(kind: str) -> Iterable[str]:
+def _empty(kind: str, connection: Connection) -> None:
+    """Empty all tables and let them count from 1 again."""
     tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
     if kind == "postgresql":
-        return [f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"]
+        # TRUNCATE would make a new file for each table.
+        restarts = [f"SELECT setval('{name}', 1, false)" for name in _sequences(connection)]
+        connection.execute(text("; ".join([*(f"DELETE FROM {t}" for t in tables), *restarts])))
+        return
     # A refund names its payment in the same table, and rows go in no certain order.
-    emptied = ["SET FOREIGN_KEY_CHECKS = 0", *(f"DELETE FROM {name}" for name in tables)]
-    emptied.append("SET FOREIGN_KEY_CHECKS = 1")
-    counted = [t.name for t in Base.metadata.sorted_tables if t.autoincrement_column is not None]
-    return emptied + [f"ALTER TABLE {name} AUTO_INCREMENT = 1" for name in counted]
+    connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
+    for name in tables:
+        connection.execute(text(f"DELETE FROM {name}"))
+    connection.execute(text("SET FOREIGN_KEY_CHECKS = 1"))
+    counted = text(
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = DATABASE() AND auto_increment > 1"
+    )
+    for name in connection.scalars(counted).all():
+        connection.execute(text(f"ALTER TABLE {name} AUTO_INCREMENT = 1"))
+
+
+def _sequences(connection: Connection) -> list[str]:
+    return list(connection.scalars(text("SELECT sequencename FROM pg_sequences")).all())

@@ -1,8 +1,10 @@
 """A mail server for the tests: takes mail as RFC 5321 says, or fails at the word a test names."""
 
+import atexit
 import base64
 import email
 import email.policy
+import socket
 import socketserver
 import ssl
 import threading
@@ -163,6 +165,8 @@ def opened() -> Iterator[PostOffice]:
 
 
 def closed_port() -> int:
-    """Return a port of this machine where no server listens."""
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
-        return int(server.server_address[1])
+    """Return a port of this machine where nobody answers: it is taken, and not listened at."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    atexit.register(taken.close)
+    return int(taken.getsockname()[1])

@@ -16,7 +16,7 @@ from shop.board.forms import tidy
 from shop.board.models import Reply, Topic
 from shop.db import db, write
 from tests.actors import Answer, Browser
-from tests.databases import on_all
+from tests.databases import each_row_on_all, on_all, on_sqlite
 from tests.pages import Form, form_to, forms, send, tags
 
 pytestmark = on_all
@@ -71,6 +71,7 @@ def test_a_topic_needs_no_name(browser: Browser) -> None:
     assert browser.get("/").words.count("A visitor") >= 3
 
 
+@each_row_on_all
 @pytest.mark.parametrize(
     ("length", "char", "status"),
     [
@@ -116,6 +117,7 @@ def test_no_text_at_all_is_asked_for(browser: Browser) -> None:
     assert "Please write something first" in answer.words
 
 
+@each_row_on_all
 @pytest.mark.parametrize(
     ("name", "status"), [("n" * 40, 303), ("名" * 40, 303), ("n" * 41, 422), ("a\nb", 422)]
 )
@@ -383,30 +385,20 @@ def statements(app: Flask) -> Callable[[], int]:
 
 # --- what is shown --------------------------------------------------------------------------
 
+# That Jinja escapes is Jinja's promise; where a text stands, and what becomes a link, is ours.
 PAYLOADS = (
     "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg/onload=alert(1)>",
-    "</p></article><script src=//evil.example></script>",
     "</textarea><script>alert(1)</script>",
-    "</title><script>alert(1)</script>",
-    '"><b onmouseover="alert(1)">',
-    "' onfocus='alert(1)' autofocus='",
+    """'"><b onmouseover="alert(1)">""",
     "javascript:alert(1)",
-    "https://a.example/\"onclick=\"alert(1)",
-    "https://a.example/'><script>alert(1)</script>",
-    "http://a.example/<script>alert(1)</script>",
+    'https://a.example/"onclick="alert(1)',
     "www.a.example/<img src=x onerror=alert(1)>",
-    "https://javascript:alert(1)@a.example",
-    "mailto:a@b.example?<script>",
-    "data:text/html,<script>alert(1)</script>",
-    "<a href='javascript:alert(1)'>click</a>",
-    "<!--<script>", "<![CDATA[<script>alert(1)</script>]]>", "&lt;script&gt;", "&#60;script&#62;",
-    "{{ 7*7 }}{% raw %}", "%3Cscript%3E", "\u2028<script>", "<scr\x00ipt>alert(1)</scr\x00ipt>",
-    "＜script＞",
-)  # fmt: skip
+    "{{ 7*7 }}&lt;script&gt;",
+    "<scr\x00ipt>alert(1)</scr\x00ipt>",
+)
 
 
+@on_sqlite
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_no_html_comes_through(browser: Browser, payload: str) -> None:
     browser.submit("/", {"comment": payload, "name": payload[:40]})

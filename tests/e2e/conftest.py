@@ -42,16 +42,18 @@ class Shop:
     def __init__(self, folder: Path, path: str = "") -> None:
         self.folder = folder
         self.log = folder / "server.log"
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}{path}/"
+        # Bound here and handed on: no other process gets the port before the server does.
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{path}/"
         self.environ = _environ(folder) | ({"SCRIPT_NAME": path} if path else {})
 
     def __enter__(self) -> "Shop":
+        handle = self._socket.fileno()
         with self.log.open("wb") as log:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"127.0.0.1:{self.port}",
+                [sys.executable, "-m", "gunicorn", "-w", "2", "-b", f"fd://{handle}",
                  "--no-control-socket", "shop:create_app()"],
-                cwd=ROOT, env=self.environ, stdout=log, stderr=log,
+                cwd=ROOT, env=self.environ, stdout=log, stderr=log, pass_fds=[handle],
             )  # fmt: skip
         try:
             self._wait()
@@ -63,13 +65,11 @@ class Shop:
     def __exit__(self, *_: object) -> None:
         self._server.terminate()
         self._server.wait(20)
+        self._socket.close()
 
     def sql(self, statement: str, *values: Any) -> None:
         """Change the database behind the shop's back."""
-        connection = sqlite3.connect(self.folder / "shop.sqlite3", timeout=20)
-        with connection:
-            connection.execute(statement, values)
-        connection.close()
+        change(self.folder, statement, *values)
 
     def _wait(self) -> None:
         until = time.monotonic() + 20
@@ -150,7 +150,7 @@ def goods(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
             [sys.executable, "-m", "flask", "--app", "shop", "shop", command],
             cwd=ROOT, env=_environ(folder), check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    Shop(folder).sql("UPDATE products SET stock = 0 WHERE slug = 'tea-towel'")
+    change(folder, "UPDATE products SET stock = 0 WHERE slug = 'tea-towel'")
     return folder
 
 
@@ -195,6 +195,14 @@ def visit(visit_at: Visit, shop: Shop) -> Visit:
     return lambda *args, **options: visit_at(shop, *args, **options)
 
 
+def change(folder: Path, statement: str, *values: Any) -> None:
+    """Change the database of a folder."""
+    connection = sqlite3.connect(folder / "shop.sqlite3", timeout=20)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
 def _environ(data: Path) -> dict[str, str]:
     ours = ("SHOP_", "STRIPE_", "FLASK_", "GUNICORN_", "SECRET_KEY", "DATABASE_URL", "MAIL_URL")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
@@ -203,9 +211,3 @@ def _environ(data: Path) -> dict[str, str]:
         # A developer's own .env has no say here.
         "FLASK_SKIP_DOTENV": "1",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -33,6 +33,7 @@ def test_a_developer_plays_the_bank_and_the_owner(visit: Visit, scheme: str) -> 
     page.locator("[aria-labelledby=webhooks] button").click()
     expect(page.get_by_label("Mode").first).to_have_value("drop")
     page.get_by_label("Mode").first.select_option("deliver")
-    page.locator("[aria-labelledby=webhooks] button").click()
+    with page.expect_navigation():
+        page.locator("[aria-labelledby=webhooks] button").click()
     assert page.evaluate("document.documentElement.scrollWidth") == 375
     assert [v["id"] for v in Axe().run(page).response["violations"]] == []

@@ -14,7 +14,7 @@ from shop.orders.models import Order
 from shop.payments import checkout
 from tests.actors import Answer, Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_both_ways, on_all
 from tests.wire import Wire
 
 pytestmark = on_all
@@ -114,6 +114,7 @@ def test_a_bank_that_wants_to_ask_leads_to_the_hosted_page(till: Till) -> None:
     assert [mail["kind"] for mail in till.mails()] == ONCE
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("token", ["", "tok_unknown", "x", "tok_\x00", "tok_" + "a" * 500, "é"])
 def test_a_token_that_is_none_charges_nothing(till: Till, token: str) -> None:
     buyer = till.buyer()
@@ -167,6 +168,7 @@ def test_clicks_at_once_charge_once(till: Till) -> None:
     assert len([c for c in till.sandbox.state["charges"] if c["paid"]]) == 3
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("mode", ["lost", "refuse", "error", "garbage"])
 def test_an_answer_that_is_lost_charges_once(till: Till, mode: str) -> None:
     buyer = till.buyer()

@@ -9,7 +9,7 @@ from shop.db import db
 from shop.payments.models import Dispute
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_both_ways, on_all
 from tests.payments.test_refunds import command, forget_inbox, kinds
 
 pytestmark = on_all
@@ -49,6 +49,7 @@ def test_a_card_is_disputed_later(till: Till) -> None:
     assert len(disputes(till.app)) == 1
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("mode", ["duplicate", "reorder", "delay"])
 def test_events_in_any_number_and_order_tell_once(till: Till, mode: str) -> None:
     charge = buy(till)
@@ -94,7 +95,7 @@ def test_a_dispute_is_heard_of_before_its_payment(till: Till) -> None:
 
 
 def test_a_disputed_payment_is_not_refunded_as_well(app: Flask) -> None:
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     buyer = Buyer(app)
     buyer.buy()
     charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]

@@ -9,7 +9,7 @@ from flask import Flask
 from shop.payments.gateway import client
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_both_ways, each_row_on_all, on_all, on_sqlite
 from tests.wire import Wire
 
 DEEP: Any = 1
@@ -32,6 +32,7 @@ def break_api(till: Till, mode: str) -> None:
     till.sandbox.api(mode, seconds=1)
 
 
+@each_row_both_ways
 def test_starting_a_payment_fails_in_words_and_a_retry_pays_once(till: Till, mode: str) -> None:
     buyer = till.buyer()
     break_api(till, mode)
@@ -49,6 +50,7 @@ def test_starting_a_payment_fails_in_words_and_a_retry_pays_once(till: Till, mod
     assert till.stock("last-mugs") == 3
 
 
+@each_row_both_ways
 def test_coming_back_from_paying_is_answered_and_settled_later(till: Till, mode: str) -> None:
     till.sandbox.webhooks("drop")
     buyer = till.buyer()
@@ -65,6 +67,7 @@ def test_coming_back_from_paying_is_answered_and_settled_later(till: Till, mode:
     assert len(till.mails()) == 2
 
 
+@each_row_both_ways
 def test_an_event_that_cannot_be_confirmed_comes_again(till: Till, mode: str) -> None:
     buyer = till.buyer()
     order = buyer.order()
@@ -76,6 +79,7 @@ def test_an_event_that_cannot_be_confirmed_comes_again(till: Till, mode: str) ->
     assert len(till.mails()) == 2
 
 
+@on_sqlite
 def test_other_pages_do_not_notice(till: Till, mode: str) -> None:
     break_api(till, mode)
     buyer = till.buyer()
@@ -84,6 +88,7 @@ def test_other_pages_do_not_notice(till: Till, mode: str) -> None:
     ] * 4
 
 
+@on_sqlite
 @pytest.mark.parametrize("till", ["standalone"], indirect=True)
 def test_a_stripe_that_hangs_keeps_nobody_waiting_for_longer_than_15_seconds(till: Till) -> None:
     buyer = till.buyer()
@@ -95,6 +100,7 @@ def test_a_stripe_that_hangs_keeps_nobody_waiting_for_longer_than_15_seconds(til
     assert time.monotonic() - before < 15
 
 
+@each_row_on_all
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from shop.db import db
 from tests.actors import Buyer, Switches
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_on_all, on_all
 from tests.wire import Wire
 
 pytestmark = on_all
@@ -196,6 +196,7 @@ def test_it_tells_of_a_refund_that_stripe_does_not_have(till: Till) -> None:
     ]
 
 
+@each_row_on_all
 @pytest.mark.parametrize("label", ["two\nlines", "x" * 400])
 def test_what_another_program_labels_its_money_with_hides_nothing(till: Till, label: str) -> None:
     till.sandbox.webhooks("drop")

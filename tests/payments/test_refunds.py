@@ -20,7 +20,7 @@ from shop.payments import refunds as giving_back
 from shop.payments.gateway.objects import Refund
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_both_ways, on_all
 from tests.wire import Wire
 
 FAILS_LATER = "4000000000005126"
@@ -140,7 +140,7 @@ def test_clicks_at_once_give_back_once(app: Flask) -> None:
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: _refund_in_thread(app, 2000), range(32)))
     assert done.count(True) >= 1
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert state(till) == ("refunded", 2000)
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert sum(one["amount"] for one in refunds) == 2000
@@ -151,7 +151,7 @@ def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
     Buyer(app).buy()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda wish: _refund_in_thread(app, 300, f"wish-{wish}"), range(24)))
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     refunds = Buyer(app).get("/sandbox/control/state").json["refunds"]
     assert sum(one["amount"] for one in refunds) == state(till)[1] <= 2000
 
@@ -215,6 +215,7 @@ def _refund_in_thread(app: Flask, amount: int, key: str | None = None) -> bool:
     return True
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("mode", ["refuse", "rate_limit", "error", "garbage", "lost"])
 def test_an_answer_that_did_not_come_is_asked_for_again_and_gives_back_once(
     till: Till, mode: str
@@ -340,7 +341,7 @@ def test_one_of_two_payments_goes_back_where_the_other_is_disputed(app: Flask) -
     assert done.exit_code == 1
     assert "¥2,000 goes back" in done.output
     assert "No money has moved" not in done.output
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert state(till) == ("paid", 2000)
     assert kinds(till)[2:4] == ["staff_paid_twice", "staff_dispute"]
     assert "No money has moved" in refund(app, 1, "--key", "the-other").output
@@ -351,7 +352,7 @@ def test_a_second_payment_for_what_was_refunded_is_kept_money_until_it_goes_back
 ) -> None:
     # With the page leave the refund's own events, so that none of them tells of the payment after.
     pay_twice(app, between=lambda: (refund(app, 1), Buyer(app).get("/")))
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert state(till) == ("paid", 2000)
     assert "staff_paid_twice" in kinds(till)
     assert refund(app, 1, "--key", "the-other").exit_code == 0
@@ -373,6 +374,7 @@ def pay_twice(app: Flask, between: Callable[[], Any] = lambda: None) -> str:
     return str(charge)
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("webhooks", ["deliver", "duplicate", "reorder", "drop"])
 def test_a_refund_in_stripes_dashboard_comes_in(till: Till, webhooks: str) -> None:
     till.buyer().buy()

@@ -26,7 +26,7 @@ def odd_order(app: Flask, change: dict[str, Any]) -> Till:
     wire.change = lambda answer: answer | change if answer.get("status") == "complete" else answer
     buyer.pay(order["url"])
     wire.change = lambda answer: answer
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert till.orders()[0]["state"] == "needs_review"
     return till
 
@@ -41,7 +41,7 @@ def late_order(app: Flask) -> Till:
     wire.change = lambda _: paid
     assert _deliver(app, _event("checkout.session.completed", paid)) == 200
     wire.change = lambda answer: answer
-    return Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    return Till.mounted(app)
 
 
 def test_odd_money_is_taken_as_paid(app: Flask) -> None:
@@ -105,7 +105,7 @@ def test_a_charge_that_names_another_order_is_given_back(app: Flask) -> None:
     buyer.submit("/cart/items", {"product_id": MUGS, "quantity": 1})
     buyer.submit("/payments/charge", {"stripeToken": "tok_visa"})
     wire.change = lambda answer: answer
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert till.orders()[0]["state"] == "needs_review"
     assert "unknown" not in command(app, "reconcile").output
     done = command(app, "decide", "1", "refunded", "--yes")

@@ -11,7 +11,7 @@ from stripe import WebhookSignature
 
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_both_ways, on_all
 from tests.wire import Wire
 
 ONCE = ["customer_paid", "staff_new_order"]
@@ -49,6 +49,7 @@ def test_the_order_page_alone_settles(till: Till) -> None:
     assert kinds(till) == ONCE
 
 
+@each_row_both_ways
 @pytest.mark.parametrize("mode", ["duplicate", "reorder", "delay"])
 def test_events_in_any_number_and_order_settle_once(till: Till, mode: str) -> None:
     till.sandbox.webhooks(mode)
@@ -87,7 +88,7 @@ def test_an_answer_that_was_overtaken_by_the_payment_does_not_unpay(
     Wire(app).change = lambda answer: answer | older
     assert _deliver(app, _event("checkout.session.expired", session)) == 200
     assert buyer.see(order["order"])["state"] == "paid"
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert till.stock("last-mugs") == 4
 
 
@@ -113,7 +114,7 @@ def test_money_that_does_not_fit_is_looked_at_by_the_owner(
     seen = buyer.see(order["order"])
     assert seen["state"] == "needs_review"
     assert "please do not pay again" in buyer.get(f"/orders/{order['order']}").words
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert kinds(till) == ["staff_needs_review", "customer_received"]
     assert till.stock("last-mugs") == 4
 
@@ -155,7 +156,7 @@ def test_late_money_is_taken_while_the_goods_are_there(app: Flask) -> None:
     wire.change = lambda _: paid
     assert _deliver(app, _event("checkout.session.completed", paid)) == 200
     assert buyer.see(order["order"])["state"] == "paid"
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert till.stock("last-mugs") == 0
     assert kinds(till) == ONCE
 
@@ -167,7 +168,7 @@ def test_late_money_for_goods_that_are_gone_is_looked_at(app: Flask) -> None:
     wire.change = lambda _: paid
     assert _deliver(app, _event("checkout.session.completed", paid)) == 200
     assert buyer.see(order["order"])["state"] == "needs_review"
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert till.stock("last-mugs") == 4
     assert kinds(till) == ["staff_needs_review", "customer_received"]
 
@@ -375,7 +376,7 @@ def test_late_money_for_half_an_order_takes_nothing_off_the_shelf(app: Flask) ->
     Wire(app).change = lambda _: paid
     assert _deliver(app, _event("checkout.session.completed", paid)) == 200
     assert buyer.see(order["order"])["state"] == "needs_review"
-    till = Till(app, None, "", in_process=True)  # type: ignore[arg-type]
+    till = Till.mounted(app)
     assert (till.stock("tea-towel"), till.stock("last-mugs")) == (40, 4)
 
 

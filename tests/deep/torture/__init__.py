@@ -1,4 +1,4 @@
 """A shop that is killed at random moments while people buy and write, and its books afterwards.
 
-`make torture` runs it for as long as one likes, tests/deep/test_torture.py for a minute.
+`make torture` runs it for as long as one likes, `make deep` 60 times, `make test` a few times.
 """
