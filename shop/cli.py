@@ -20,7 +20,7 @@ from shop.money import Money
 from shop.orders import ledger, queries, shipping
 from shop.orders.models import Order
 from shop.payments import refunds, review
-from shop.payments.reconcile import Mismatch
+from shop.payments.books import Mismatch, Report
 from shop.payments.reconcile import reconcile as run_reconcile
 
 
@@ -87,16 +87,12 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        for row in report.mismatches:
-            click.echo(_mismatch_line(row))
-        click.echo(
-            f"{report.checked} open payments asked about, {report.settled} things put right."
-        )
-        click.echo(f"{report.agreed} payments agree with Stripe.")
+        for line in _report_lines(report, dry_run):
+            click.echo(line)
     if report.failures:
         raise click.ClickException(
-            f"Stripe did not answer about {', '.join(report.failures)}. That stays as it is; run "
-            "this again in a few minutes."
+            f"Not done: {', '.join(report.failures)}. What is written down here stays as it is; "
+            "run this again in a few minutes."
         )
 
 
@@ -190,11 +186,35 @@ def _progress(done: int, total: int) -> None:
         click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
 
 
+def _report_lines(report: Report, dry_run: bool) -> list[str]:
+    lines = [_mismatch_line(row) for row in report.mismatches]
+    end_read()
+    asked = f"{_count(report.checked, 'open payment')} asked about"
+    put_right = "nothing written" if dry_run else f"{_count(report.settled, 'order')} put right"
+    lines.append(f"{asked}, {put_right}.")
+    if report.is_compared:
+        agree = "agrees" if len(report.agreed) == 1 else "agree"
+        lines.append(f"{_count(len(report.agreed), 'payment')} {agree} with Stripe.")
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _mismatch_line(row: Mismatch) -> str:
     if not row.order:
         return f"Stripe has the payment {row.stripe} of {row.ours}, which is not here."
     number = queries.get_order(row.order).number
-    return f"Order {number}: {row.kind}, {row.ours} here, {row.stripe} at Stripe."
+    said = {
+        "state": f"{row.ours} here, {row.stripe} at Stripe",
+        "amount": f"paid {row.ours} here, {row.stripe} at Stripe (minor units)",
+        "refund": f"refunded {row.ours} here, {row.stripe} at Stripe (minor units)",
+        "dispute": "disputed at Stripe, not here",
+        "unknown_at_stripe": f"{row.ours} here, but Stripe does not know its payment",
+        "missing_here": f"{row.ours} here; Stripe has its payment {row.stripe}, which is not here",
+    }
+    return f"Order {number}: {said[row.kind]}."
 
 
 def _say_refunded(amounts: list[Any], number: int) -> None:

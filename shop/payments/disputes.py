@@ -57,7 +57,8 @@ def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> 
                 state="new",
                 opened_at=now(),
             )
-        if was is None or (was.startswith(INQUIRY) and not is_inquiry and not one.is_closed):
+        was_inquiry = was is not None and was.startswith(INQUIRY) and was not in DISPUTE_CLOSED
+        if was is None or (was_inquiry and not is_inquiry and not one.is_closed):
             states.log_event(order, "disputed", one.reason)
             mail.staff_dispute(order, one.amount, one.reason, is_inquiry, one.id)
         mine = update(Dispute).where(

@@ -1,11 +1,23 @@
 """An order's payments at Stripe: attempts, disputes and the inbox of events."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint
+from flask import current_app
+from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.db import Base, Key, RowId, UtcDateTime, db, insert_once, now
+from shop.db import (
+    Base,
+    Key,
+    RowId,
+    UtcDateTime,
+    changed_rows,
+    db,
+    end_read,
+    insert_once,
+    now,
+    write,
+)
 from shop.orders.models import new_token
 from shop.payments.gateway.objects import Event
 
@@ -74,6 +86,29 @@ def shop_id() -> str:
         insert_once(KeyValue, name="shop", value=new_token())
         found = db.session.get_one(KeyValue, "shop")
     return found.value
+
+
+def recall(name: str) -> datetime:
+    """Return the moment that is kept for the current mode, else one that is long ago."""
+    kept = db.session.get(KeyValue, _in_mode(name))
+    moment = datetime.fromtimestamp(int(kept.value) if kept else 0, UTC)
+    end_read()
+    return moment
+
+
+def remember(name: str, moment: datetime) -> None:
+    """Keep a moment for the current mode; the one before is forgotten."""
+    key, value = _in_mode(name), str(int(moment.timestamp()))
+
+    def unit() -> None:
+        if not insert_once(KeyValue, name=key, value=value):
+            changed_rows(update(KeyValue).where(KeyValue.name == key).values(value=value))
+
+    write(unit)
+
+
+def _in_mode(name: str) -> str:
+    return f"{name} {current_app.config['SHOP_MODE']}"
 
 
 class StripeEvent(Base):

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from shop.db import db, end_read, is_key, write
 from shop.orders import ledger, queries
+from shop.orders.models import LedgerEntry
 from shop.payments import attempts, disputes, gateway, refunds, settle
 from shop.payments.gateway.objects import Event
 from shop.payments.models import Attempt, StripeEvent, take_event
@@ -38,35 +39,35 @@ DISPUTES = (
 TYPES = (*SESSIONS, *CHARGES, *REFUNDS, *DISPUTES)
 
 
-def receive(event: Event) -> bool:
-    """Act upon a verified event, once; return whether it was new and about an order of this shop.
+def receive(event: Event) -> int | None:
+    """Act upon a verified event, once; return the order that a new one was about, if it was ours.
 
     Raises StripeUnreachable or DatabaseBusy, so that Stripe sends it once more.
     """
     if event.type not in TYPES or not is_key(event.id):
-        return False
+        return None
     if db.session.get(StripeEvent, event.id) is not None:
-        return False
+        return None
     if event.type in SESSIONS or event.type in CHARGES:
         kind = "checkout" if event.type in SESSIONS else "charge"
         attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
         if attempt is not None:
-            settle.settle_attempt(attempt, event.object_id, event)
-            return True
+            return settle.settle_attempt(attempt, event.object_id, event).id
     else:
-        payment_id = _payment_of(event)
-        if payment_id is not None:
+        payment = _payment_of(event)
+        if payment is not None:
+            order_id = payment.order_id
             sync = refunds.sync if event.type in REFUNDS else disputes.sync
-            sync(payment_id, event)
-            return True
+            sync(payment.id, event)
+            return order_id
     # Somebody else's money, or a charge behind a session of ours: remembered, so that nobody asks
     # Stripe about it again.
     end_read()
     write(lambda: take_event(event))
-    return False
+    return None
 
 
-def _payment_of(event: Event) -> int | None:
+def _payment_of(event: Event) -> LedgerEntry | None:
     """Return the ledger's payment that the event's money came from, None for somebody else's.
 
     The event may be here before the payment itself is known: that is learned first.
@@ -83,7 +84,7 @@ def _payment_of(event: Event) -> int | None:
         found = ledger.payment_of(ids)
     if found is None:
         raise gateway.StripeUnreachable
-    return found.id
+    return found
 
 
 def _ask_whose(event: Event) -> str:

@@ -113,10 +113,18 @@ def retrieve_charge(charge_id: str) -> Charge:
     return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
 
-def list_charges(since: datetime) -> list[Charge]:
-    """Return the charges made since then, newest first; raises StripeRefused, StripeUnreachable."""
-    wanted = {"created": {"gte": int(since.timestamp())}, "limit": PAGE_SIZE}
-    return _list(lambda client: client.v1.charges.list(wanted), read_charge)  # type: ignore[arg-type]
+def list_charges(since: datetime, before: datetime | None = None) -> list[Charge]:
+    """Return the charges of a span of time, newest first.
+
+    Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/charges/list
+    """
+    span = {"gte": int(since.timestamp())}
+    if before is not None:
+        span["lt"] = int(before.timestamp())
+    return _list(
+        lambda client, after: client.v1.charges.list({"created": span, **after}),  # type: ignore[arg-type]
+        read_charge,
+    )
 
 
 def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list[Event]:
@@ -126,8 +134,11 @@ def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list
     https://docs.stripe.com/api/events/list
     """
     span = {"gte": int(since.timestamp()), "lt": int(before.timestamp())}
-    wanted = {"created": span, "types": list(types), "limit": PAGE_SIZE}
-    newest_first = _list(lambda client: client.v1.events.list(wanted), read_event)  # type: ignore[arg-type]
+    wanted = {"created": span, "types": list(types)}
+    newest_first = _list(
+        lambda client, after: client.v1.events.list({**wanted, **after}),  # type: ignore[arg-type]
+        read_event,
+    )
     return newest_first[::-1]
 
 
@@ -159,7 +170,7 @@ def list_refunds(of: Mapping[str, Any]) -> list[Refund]:
 
     Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/refunds/list
     """
-    return _list(lambda client: client.v1.refunds.list({**of, "limit": PAGE_SIZE}), read_refund)  # type: ignore[arg-type]
+    return _list(lambda client, after: client.v1.refunds.list({**of, **after}), read_refund)  # type: ignore[arg-type]
 
 
 def retrieve_dispute(dispute_id: str) -> Dispute:
@@ -171,7 +182,7 @@ def retrieve_dispute(dispute_id: str) -> Dispute:
 
 def list_disputes(of: Mapping[str, Any]) -> list[Dispute]:
     """Return the disputes of a payment, as list_refunds() does."""
-    return _list(lambda client: client.v1.disputes.list({**of, "limit": PAGE_SIZE}), read_dispute)  # type: ignore[arg-type]
+    return _list(lambda client, after: client.v1.disputes.list({**of, **after}), read_dispute)  # type: ignore[arg-type]
 
 
 def find_reference(payment_intent: str) -> str | None:
@@ -210,19 +221,31 @@ def verify_event(body: bytes, signature: str | None) -> Event:
         raise BadSignature("This is no message from Stripe.") from error
 
 
-def _list(call: Callable[["stripe.StripeClient"], Any], read: Callable[[Any], T]) -> list[T]:
-    """Return all things of a list, page by page; one that cannot be read stops no others."""
+def _list(
+    call: Callable[["stripe.StripeClient", Mapping[str, Any]], Any], read: Callable[[Any], T]
+) -> list[T]:
+    """Return all things of a list, page by page; one that cannot be read stops no others.
 
-    def run(client: "stripe.StripeClient") -> list[T]:
-        found = []
-        for thing in call(client).auto_paging_iter():
+    Each page is a call of its own, so that a long list ends with the time of its request.
+    """
+    found: list[T] = []
+    where: dict[str, Any] = {"limit": PAGE_SIZE}
+
+    def read_page(client: "stripe.StripeClient") -> bool:
+        page = call(client, where)
+        for thing in page.data:
             try:
                 found.append(read(thing))
             except NONSENSE as error:
                 current_app.logger.warning("Stripe listed what cannot be read: %r", error)
-        return found
+        has_more = getattr(page, "has_more", False) is True
+        if has_more:
+            where["starting_after"] = page.data[-1].id
+        return has_more
 
-    return _ask(run)
+    while _ask(read_page):
+        pass
+    return found
 
 
 def _same(found: T, wanted: str) -> T:
