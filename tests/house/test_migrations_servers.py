@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from shop import create_app, migrations
 from shop.db import Base, db
+from shop.errors import DatabaseBusy
 from shop.migrations import head, revision, upgrade
 from shop.orders.models import Order, email_key
 from tests import databases
@@ -365,3 +366,20 @@ def test_an_upgrade_that_is_killed_leaves_nothing_behind(
     assert most > 40
     assert schema() == wanted
     assert read() == renamed(before)
+
+
+def test_an_upgrade_gives_up_while_another_process_upgrades(start: Callable[[str], Flask]) -> None:
+    start("mariadb")
+
+    def wait_less(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> Any:
+        return re.sub(r"(GET_LOCK.*), 60", r"\1, 0", statement), parameters
+
+    event.listen(db.engine, "before_cursor_execute", wait_less, retval=True)
+    with db.engine.connect() as other:
+        other.execute(text("SELECT GET_LOCK(SHA1(CONCAT('shop ', DATABASE())), 0)"))
+        with pytest.raises(DatabaseBusy):
+            upgrade()
+        assert inspect(db.engine).get_table_names() == []
+        other.execute(text("SELECT RELEASE_ALL_LOCKS()"))
+    upgrade()
+    assert revision() == head()
