@@ -48,6 +48,11 @@ shop.add_command(mail)
 @shop.command()
 def init() -> None:
     """Make the data folder, the secret and the newest schema. Safe to repeat."""
+    if migrations.is_old():
+        click.echo(
+            "Updating the database. Stop the shop's workers first if they still run: the old code "
+            "cannot read the new tables."
+        )
     migrations.upgrade()
     click.echo(f"Ready. The data is in {current_app.config['SHOP_DATA_DIR']}.")
 

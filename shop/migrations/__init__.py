@@ -1,4 +1,4 @@
-"""The database's schema: which version the code needs, and how a database comes to it."""
+"""The database's schema: the revision that the code needs, and the upgrade to it."""
 
 import os
 import threading
@@ -15,15 +15,15 @@ from shop.errors import page, same_address
 
 DIRECTORY = Path(__file__).parent
 UNCHECKED = ("healthz", "static", "bootstrap.static")
-# Alembic keeps its run in a module; between processes the database's own lock decides.
+# Alembic keeps its state in a module. Between processes the database's own lock decides.
 _one_thread = threading.Lock()
 
 
 def init_schema(app: Flask) -> None:
-    """Have the schema checked before the first request that needs it, once per process."""
+    """Check the schema before the first request that needs it, once per process."""
     app.before_request(_ensure_schema)
     if os.environ.get("FLASK_RUN_FROM_CLI"):
-        _load_flask_migrate(app)  # for `flask db …`; a web worker never loads Alembic
+        _load_flask_migrate(app)  # for `flask db …`; web workers never load Alembic
 
 
 def head() -> str:
@@ -32,15 +32,22 @@ def head() -> str:
 
 
 def revision() -> str | None:
-    """Return the revision of the database; None where it has no table of ours."""
+    """Return the revision of the database; None if the shop has no tables there."""
     if not inspect(db.engine).has_table("alembic_version"):
         return None
     with db.engine.connect() as connection:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
+def is_old() -> bool:
+    """Tell whether the database has the tables of an older revision."""
+    _make_data_folder()
+    found = revision()
+    return found is not None and found < head()
+
+
 def upgrade() -> None:
-    """Bring the database to the newest schema; safe to repeat, one process at a time."""
+    """Upgrade the database to the newest schema. Safe to repeat, one process at a time."""
     from alembic import command
 
     end_read()
@@ -52,8 +59,8 @@ def upgrade() -> None:
 
 
 def _make_data_folder() -> None:
-    """Make the folder that SQLite's file lies in: SQLite makes only the file."""
-    # Where it cannot be made the database says so.
+    """Make the folder of SQLite's file: SQLite makes only the file."""
+    # SQLite itself reports a folder that cannot be made.
     with suppress(OSError):
         current_app.config["SHOP_DATA_DIR"].mkdir(parents=True, exist_ok=True)
 
@@ -66,16 +73,16 @@ def _load_flask_migrate(app: Flask) -> None:
 
 
 def _is_ours_to_fill() -> bool:
-    """Tell whether the database is empty, or was when an upgrade began that has not ended yet.
+    """Tell whether the database is empty, or was empty before an upgrade that has not ended yet.
 
-    MariaDB shows the tables of an upgrade one by one; the version table is there before them.
+    MariaDB shows the tables of an upgrade one by one, the version table first.
     """
     tables = inspect(db.engine).get_table_names()
     return not tables or "alembic_version" in tables
 
 
 def _ensure_schema() -> ResponseReturnValue | None:
-    """Give an empty database its schema; an old one waits for its owner to make a copy first."""
+    """Create the schema in an empty database; answer 503 until the owner upgrades an old one."""
     if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
         return None
     _make_data_folder()

@@ -1,11 +1,14 @@
-"""How Alembic runs the steps: in one transaction where the database can, one process at a time."""
+"""Run the steps: in one transaction where the database can do that, one process at a time."""
 
 from alembic import context
 from sqlalchemy import Connection
 
 from shop.db import Base, db
+from shop.errors import DatabaseBusy
 
-LOCK = 7463  # any number that is always the same
+LOCK = 7463  # an arbitrary number
+# Locks of MySQL and MariaDB belong to the whole server, and their names have 64 characters at most.
+LOCK_NAME = "SHA1(CONCAT('shop ', DATABASE()))"
 
 
 def run() -> None:
@@ -18,8 +21,9 @@ def run() -> None:
 
 
 def _run_on_sqlite(connection: Connection) -> None:
-    # SQLite alters a table by copying it, which foreign keys would take for a deletion. The switch
-    # does nothing inside a transaction, so it goes past SQLAlchemy, which would begin one.
+    # A table is altered by copying it and dropping the old one, which foreign keys would take for
+    # the deletion of its rows. Inside a transaction, which SQLAlchemy would begin, the PRAGMA does
+    # nothing.
     raw = connection.connection
     raw.execute("PRAGMA foreign_keys = OFF")
     try:
@@ -27,7 +31,7 @@ def _run_on_sqlite(connection: Connection) -> None:
             _run_steps(connection)
             broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
             if broken:
-                raise RuntimeError(f"rows without their parents: {broken[:5]}")
+                raise RuntimeError(f"rows whose foreign key leads nowhere: {broken[:5]}")
     finally:
         raw.execute("PRAGMA foreign_keys = ON")
 
@@ -38,11 +42,12 @@ def _run_on_server(connection: Connection) -> None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
             _run_steps(connection)
             return
-        connection.exec_driver_sql(f"SELECT GET_LOCK('shop-{LOCK}', 60)")
+        if connection.exec_driver_sql(f"SELECT GET_LOCK({LOCK_NAME}, 60)").scalar() != 1:
+            raise DatabaseBusy
         try:
             _run_steps(connection)
         finally:
-            connection.exec_driver_sql(f"SELECT RELEASE_LOCK('shop-{LOCK}')")
+            connection.exec_driver_sql(f"SELECT RELEASE_LOCK({LOCK_NAME})")
 
 
 def _run_steps(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Refunds in the ledger, disputes, the day of shipping, and an address to find orders by."""
+"""Refunds in the ledger, disputes, the time of shipping, and a short address to search by."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,11 +13,11 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the columns and the table; what a killed run has added already stays."""
+    """Add the columns, the table and the indexes that an interrupted run has not added yet."""
     _add("orders", sa.Column("email_key", KEY, nullable=True))
     _add("orders", sa.Column("shipped", sa.DateTime(), nullable=True))
-    op.create_index("ix_orders_email_key", "orders", ["email_key"], if_not_exists=True)
-    # An address may be longer than what is searched for.
+    _index("ix_orders_email_key", "orders", ["email_key"])
+    # An address may be longer than a key.
     key = "lower(substr(trim(email), 1, 255))"
     op.execute(f"UPDATE orders SET email_key = {key} WHERE email IS NOT NULL")  # noqa: S608
     _widen_ledger()
@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("stripe_id", name="uq_disputes_stripe_id"),
         if_not_exists=True,
     )
-    op.create_index("ix_disputes_order_id", "disputes", ["order_id"], if_not_exists=True)
+    _index("ix_disputes_order_id", "disputes", ["order_id"])
 
 
 def _widen_ledger() -> None:
@@ -59,12 +59,18 @@ def _widen_ledger() -> None:
             ledger.create_foreign_key(
                 "fk_ledger_payment_id_ledger", "ledger", ["payment_id"], ["id"]
             )
-    op.create_index("ix_ledger_created", "ledger", ["created"], if_not_exists=True)
+    _index("ix_ledger_created", "ledger", ["created"])
 
 
 def _add(table: str, column: sa.Column) -> None:  # type: ignore[type-arg]
     if column.name not in {found["name"] for found in _inspect().get_columns(table)}:
         op.add_column(table, column)
+
+
+def _index(name: str, table: str, columns: list[str]) -> None:
+    # MySQL knows no CREATE INDEX IF NOT EXISTS.
+    if name not in {found["name"] for found in _inspect().get_indexes(table)}:
+        op.create_index(name, table, columns)
 
 
 def _inspect() -> sa.Inspector:
