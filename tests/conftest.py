@@ -1,6 +1,8 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
 import logging
+import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,13 @@ from tests.till import Served, Till
 Flask.jinja_options = {"bytecode_cache": templates.Compiled()}
 # What tests import from here.
 __all__ = ["WEBHOOK_SECRET", "Served", "Till"]
+
+
+def pytest_configure() -> None:
+    """Keep the tests' files in memory where there is much of it: SQLite waits for every disk."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +168,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
     """Leave no database behind."""
     databases.drop_all()
 

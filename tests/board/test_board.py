@@ -100,6 +100,7 @@ def test_a_line_break_counts_once_however_it_is_sent(app: Flask, browser: Browse
         assert browser.submit("/", {"comment": text + "y"}).status == 422
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\r\n\r\n", "\u3000\u3000", "\u200b", " \u2060\ufeff ", "\x00", "\x07\x1b", "\u00a0"],
@@ -111,6 +112,7 @@ def test_a_text_that_shows_nothing_is_asked_for(browser: Browser, text: str) -> 
     assert form_of(answer).fields["name"] == "Aya"
 
 
+@on_sqlite
 def test_no_text_at_all_is_asked_for(browser: Browser) -> None:
     answer = browser.submit("/", {})
     assert answer.status == 422
@@ -133,6 +135,7 @@ def test_a_name_has_at_most_forty_characters_on_one_line(
         assert (fields["comment"], fields["name"]) == ("Hello", name)
 
 
+@on_sqlite
 def test_a_failed_form_names_the_field_to_readers_and_screen_readers(browser: Browser) -> None:
     answer = browser.submit("/", {"comment": ""})
     field = next(attrs for tag, attrs in tags(answer.text) if tag == "textarea")
@@ -170,6 +173,7 @@ def test_whatever_is_typed_is_kept_or_given_back(app: Flask, comment: str, name:
         assert fields["name"] == tidy(name)
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [
@@ -225,6 +229,7 @@ def test_bytes_that_are_no_text_break_neither_the_post_nor_the_board(app: Flask,
     assert Browser(app).get("/").status == 200
 
 
+@on_sqlite
 def test_json_is_no_form(browser: Browser) -> None:
     token = browser.token()
     for body in (b'{"comment": 1}', b"[1]", b'{"comment": "\\ud800"}', b"{"):
@@ -253,6 +258,7 @@ def test_answers_stand_in_the_order_they_came(browser: Browser) -> None:
     assert "3 replies" in browser.get("/").words
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "fields", [{"comment": "x" * 2001, "name": "Ben"}, {"comment": "Hi", "name": "n" * 41}]
 )
@@ -421,6 +427,7 @@ def shown_text(answer: Answer) -> str:
     return unescape(" ".join(shown(answer)))
 
 
+@on_sqlite
 def test_links_are_live_and_vouched_for_by_nobody(browser: Browser) -> None:
     browser.submit(
         "/", {"comment": "See https://a.example/x?y=1&z=2, or www.b.example. (http://c.example)"}
@@ -461,6 +468,7 @@ def test_times_are_told_in_the_shops_zone_and_to_programs_in_full(browser: Brows
     assert "2026年1月2日 1:30" in browser.get("/").words
 
 
+@on_sqlite
 def test_posting_works_in_japanese(browser: Browser) -> None:
     page = browser.get("/", Accept_Language="ja-JP,ja;q=0.9")
     assert '<html lang="ja">' in page.text

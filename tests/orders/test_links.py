@@ -16,7 +16,7 @@ from shop.mail.outbox import list_mails, send_due
 from shop.orders import links as lost_links
 from shop.orders.models import Order
 from tests.actors import Answer, Browser, Buyer
-from tests.databases import on_all
+from tests.databases import on_all, on_sqlite
 from tests.mail.test_mail import parts
 from tests.outbox import later
 from tests.pages import form_to, links, tags
@@ -247,6 +247,7 @@ def test_what_goes_wrong_afterwards_is_logged_and_told_to_nobody(
     assert "the database has gone" in caplog.text
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "typed", ["", "aya", "aya@", "@example.com", "aya@example", "a b@example.com", "a@b@c.de",
               "a\x00b@example.com", "aya@example.com\nBcc: ben@example.com", "x" * 300 + "@a.de"],

@@ -14,7 +14,7 @@ from shop.orders.models import Order
 from shop.payments import checkout
 from tests.actors import Answer, Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all
+from tests.databases import each_row_both_ways, on_all, on_sqlite
 from tests.wire import Wire
 
 pytestmark = on_all
@@ -126,6 +126,7 @@ def test_a_token_that_is_none_charges_nothing(till: Till, token: str) -> None:
     assert till.sandbox.state["charges"] == []
 
 
+@on_sqlite
 def test_a_key_that_stripe_does_not_take_is_not_the_cards_fault(app: Flask) -> None:
     buyer = Buyer(app)
     buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
@@ -138,6 +139,7 @@ def test_a_key_that_stripe_does_not_take_is_not_the_cards_fault(app: Flask) -> N
     assert charge(buyer).status == 303
 
 
+@on_sqlite
 @pytest.mark.parametrize("typed", ["aya at example", "a\x00b@example.com"])
 def test_a_mail_address_that_is_none_is_asked_for_again(till: Till, typed: str) -> None:
     buyer = till.buyer()
@@ -339,6 +341,7 @@ def test_a_paid_order_is_not_charged(till: Till) -> None:
     assert len(till.sandbox.state["charges"]) == 1
 
 
+@on_sqlite
 def test_where_it_is_switched_off_there_is_no_such_page(
     make_app: Callable[..., Flask],
 ) -> None:
@@ -349,6 +352,7 @@ def test_where_it_is_switched_off_there_is_no_such_page(
     assert "Type in your card" not in buyer.get(f"/orders/{order}").words
 
 
+@on_sqlite
 def test_an_empty_cart_and_an_unknown_order_are_refused(app: Flask) -> None:
     buyer = Buyer(app)
     assert buyer.get("/payments/card").status == 422
@@ -357,6 +361,7 @@ def test_an_empty_cart_and_an_unknown_order_are_refused(app: Flask) -> None:
     assert charge(buyer, order="nobodys").status == 404
 
 
+@on_sqlite
 def test_the_card_page_loads_stripes_own_script_with_a_real_key(
     make_app: Callable[..., Flask],
 ) -> None:

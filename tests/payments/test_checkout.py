@@ -91,6 +91,7 @@ def test_turning_back_loses_nothing(till: Till) -> None:
     assert buyer.see(order["order"])["state"] == "paid"
 
 
+@on_sqlite
 def test_what_the_browser_says_of_money_is_ignored(till: Till) -> None:
     buyer = till.buyer()
     answer = buyer.submit(
@@ -127,6 +128,7 @@ def test_a_session_carries_what_the_order_is_known_by(till: Till) -> None:
     assert 30 * 60 < session["expires_at"] - session["created"] <= 36 * 60
 
 
+@on_sqlite
 @pytest.mark.parametrize("quantity", ["0", "-1", "100", "1.5", "x", "", "9" * 30, "１"])
 def test_a_quantity_that_makes_no_sense_is_refused_in_words(app: Flask, quantity: str) -> None:
     answer = Buyer(app).submit("/payments/session", {"product_id": 1, "quantity": quantity})
@@ -142,12 +144,14 @@ def test_an_unknown_product_is_not_found(app: Flask, product: str) -> None:
     assert "Nothing was charged" in answer.words
 
 
+@on_sqlite
 def test_an_empty_cart_has_nothing_to_pay(app: Flask) -> None:
     answer = Buyer(app).submit("/payments/session", {})
     assert answer.status == 422
     assert "cart is empty" in answer.words
 
 
+@on_sqlite
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"x"', b"{", b"\xff", b'{"product_id": {}}'])
 def test_a_json_body_of_any_shape_is_answered(app: Flask, body: bytes) -> None:
     buyer = Buyer(app)
@@ -162,6 +166,7 @@ def test_a_json_body_of_any_shape_is_answered(app: Flask, body: bytes) -> None:
     assert answer.json["error"]["message"]
 
 
+@on_sqlite
 def test_json_is_taken_and_given(app: Flask) -> None:
     buyer = Buyer(app)
     answer = buyer.post(
@@ -286,6 +291,7 @@ def test_a_changed_cart_whose_order_was_paid_after_all_is_not_paid_twice(till: T
     assert len(till.sandbox.state["sessions"]) == 1
 
 
+@on_sqlite
 def test_without_a_key_on_a_public_address_buying_is_off_not_free(
     make_app: Callable[..., Flask],
 ) -> None:
@@ -365,6 +371,7 @@ def test_an_order_of_another_mode_is_not_charged(make_app: Callable[..., Flask])
     assert buyer.get("/sandbox/control/state").json["charges"] == []
 
 
+@on_sqlite
 def test_more_than_stripe_takes_is_said_in_words(make_app: Callable[..., Flask]) -> None:
     app = make_app()
     with app.app_context():
@@ -417,6 +424,7 @@ def test_json_that_is_nested_too_deep_is_refused(app: Flask, body: str) -> None:
     assert 400 <= answer.status < 500
 
 
+@on_sqlite
 def test_too_little_to_be_charged_is_said_in_words(make_app: Callable[..., Flask]) -> None:
     app = make_app(SHOP_CURRENCY="usd")
     with app.app_context():

@@ -128,6 +128,7 @@ def test_an_answer_that_makes_no_sense_is_no_answer(app: Flask, change: dict[str
         assert set(change) <= {"livemode", "currency", "payment_status", "customer_details", "deep"}
 
 
+@on_sqlite
 def test_a_decline_where_there_is_no_card_is_no_answer(app: Flask) -> None:
     buyer = Buyer(app)
     order = buyer.order()

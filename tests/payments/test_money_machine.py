@@ -71,7 +71,7 @@ class Money(RuleBasedStateMachine):
 
     def open_shop(self) -> None:
         self.progress(f"walk {next(self.walks)}")
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=self.filled.parent))
         self.clock = time_machine.travel(datetime(2026, 11, 25, tzinfo=UTC), tick=True)
         self.time = self.clock.start()
         url = databases.fresh(self.kind, self.folder, self.filled)

@@ -20,7 +20,7 @@ from shop.payments import refunds as giving_back
 from shop.payments.gateway.objects import Refund
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all
+from tests.databases import each_row_both_ways, on_all, on_sqlite
 from tests.wire import Wire
 
 FAILS_LATER = "4000000000005126"
@@ -83,6 +83,7 @@ def test_parts_go_back_until_nothing_is_left(till: Till) -> None:
     assert kinds(till)[2:] == ["customer_refunded", "customer_refunded"]
 
 
+@on_sqlite
 @pytest.mark.parametrize("amount", ["0", "-1", "2001", "99999999999999999999"])
 def test_an_amount_that_cannot_be_is_refused(till: Till, amount: str) -> None:
     till.buyer().buy()
@@ -91,6 +92,7 @@ def test_an_amount_that_cannot_be_is_refused(till: Till, amount: str) -> None:
     assert till.sandbox.state["refunds"] == []
 
 
+@on_sqlite
 def test_it_asks_first(till: Till) -> None:
     till.buyer().buy()
     refund(till.app, 1, "--amount", "100")

@@ -11,7 +11,7 @@ from stripe import WebhookSignature
 
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all
+from tests.databases import each_row_both_ways, on_all, on_sqlite
 from tests.wire import Wire
 
 ONCE = ["customer_paid", "staff_new_order"]
@@ -183,6 +183,7 @@ def test_an_event_before_its_session_is_known_here_settles(till: Till) -> None:
     assert till.orders()[0]["state"] == "paid"
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "query", ["", "?session_id=", "?session_id=cs_test_unknown", "?session_id=%00%ED%A0%80", "?x=1"]
 )
@@ -270,6 +271,7 @@ def test_wrong_tokens_are_all_the_same_404(app: Flask, token: str) -> None:
     assert browser.get(f"/payments/cancel?order={token}").status == 404
 
 
+@on_sqlite
 def test_an_order_page_is_never_kept_by_caches(app: Flask) -> None:
     buyer = Buyer(app)
     order = buyer.order()

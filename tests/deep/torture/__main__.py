@@ -77,3 +77,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except pytest.skip.Exception as missing:
         sys.exit(str(missing))
+    finally:
+        databases.drop_all()
