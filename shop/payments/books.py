@@ -1,13 +1,11 @@
-"""This shop's books beside Stripe's: what agrees, what differs, and what was put right before.
-
-The ledger is compared with Stripe's charges of 90 days, both ways.
-"""
+"""The two books: this shop's ledger beside Stripe's charges of 90 days, compared both ways."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf
+from itertools import pairwise
+from math import ceil, inf
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -20,7 +18,7 @@ from shop.orders import ledger, queries
 from shop.orders.models import LedgerEntry, Order, TimelineEntry
 from shop.payments import disputes, gateway, refunds, settle, webhook
 from shop.payments.gateway.objects import DISPUTE_CLOSED, Charge
-from shop.payments.models import Attempt, Dispute, KeyValue, recall, remember
+from shop.payments.models import Dispute, KeyValue, recall, remember
 
 T = TypeVar("T")
 # Stripe is down, rather than unwilling to answer about one payment: the rest can wait as well.
@@ -140,9 +138,8 @@ class Run:
         end_read()
         order_id = act()
         newer = select(TimelineEntry.order_id).where(TimelineEntry.id > last)
-        self.report.changed.update(
-            db.session.scalars(newer.where(TimelineEntry.order_id == order_id))
-        )
+        own = newer.where(TimelineEntry.order_id == order_id)
+        self.report.changed.update(db.session.scalars(own))
         end_read()
 
 
@@ -155,12 +152,8 @@ def _is_about_all(error: Exception) -> bool:
 
 def cut_into_spans(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
     """Cut a time into spans, oldest first; the last one reaches beyond its end."""
-    spans = []
-    while since < until:
-        before = since + SPAN
-        spans.append((since, before if before < until else until + MARGIN))
-        since = before
-    return spans
+    begins = [since + number * SPAN for number in range(ceil((until - since) / SPAN))]
+    return list(pairwise([*begins, until + MARGIN]))
 
 
 def is_compare_due() -> bool:
@@ -298,18 +291,9 @@ def _ask_about_payment(run: Run, payment: tuple[int, int]) -> None:
     payment_id, order_id = payment
     order = db.session.get_one(Order, order_id)
     token, state = order.token, order.state
-    money_id = db.session.get_one(LedgerEntry, payment_id).stripe_id
-    mine = select(Attempt.kind, Attempt.stripe_id).where(Attempt.order_id == order_id)
-    tries = db.session.execute(mine.where(Attempt.stripe_id.is_not(None))).all()
+    money_id = str(db.session.get_one(LedgerEntry, payment_id).stripe_id)
     end_read()
-    for kind, stripe_id in tries:
-        try:
-            facts = settle.ask(kind, str(stripe_id))
-        except gateway.StripeRefused as error:
-            if not error.is_about_request:
-                raise
-            continue
-        if facts.is_paid and facts.money_id == money_id:
-            run.report.agreed.add(payment_id)
-            return
-    run.report.add(token, "unknown_at_stripe", state, "no such payment")
+    if settle.was_paid(order_id, money_id):
+        run.report.agreed.add(payment_id)
+    else:
+        run.report.add(token, "unknown_at_stripe", state, "no such payment")
