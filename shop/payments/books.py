@@ -1,13 +1,11 @@
-"""This shop's books beside Stripe's: what agrees, what differs, and what was put right before.
-
-The ledger is compared with Stripe's charges of 90 days, both ways.
-"""
+"""The two books: this shop's ledger beside Stripe's charges of 90 days, compared both ways."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf
+from itertools import pairwise
+from math import ceil, inf
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -20,7 +18,7 @@ from shop.orders import ledger, queries
 from shop.orders.models import LedgerEntry, Order, TimelineEntry
 from shop.payments import disputes, gateway, refunds, settle, webhook
 from shop.payments.gateway.objects import DISPUTE_CLOSED, Charge
-from shop.payments.models import Attempt, Dispute, KeyValue, recall, remember
+from shop.payments.models import Dispute, KeyValue, recall, remember
 
 T = TypeVar("T")
 # Stripe is down, rather than unwilling to answer about one payment: the rest can wait as well.
@@ -69,25 +67,21 @@ class Report:
 
     def add(self, order: str, kind: str, ours: str, stripe: str) -> None:
         """Add a mismatch; an order's state is told once."""
-        if kind == "state" and any(
-            (one.order, one.kind) == (order, kind) for one in self.mismatches
-        ):
-            return
-        self.mismatches.append(Mismatch(order, kind, ours, stripe))
+        told = {one.order for one in self.mismatches if one.kind == "state"}
+        if kind != "state" or order not in told:
+            self.mismatches.append(Mismatch(order, kind, ours, stripe))
 
     def fail(self, name: str, error: Exception) -> None:
         """Add a step or an order that was not done."""
         current_app.logger.warning("%s: %r", name, error.__cause__ or error)
-        refused = error if isinstance(error, gateway.StripeRefused) else error.__cause__
-        if isinstance(refused, gateway.StripeRefused):
-            reason = f"Stripe refused: {refused.code}"
-        elif isinstance(error, gateway.StripeUnreachable):
+        reason = str(error)
+        if isinstance(error, gateway.StripeUnreachable):
             reason = "Stripe did not answer"
-        else:
-            reason = str(error)
-        failure = f"{name} ({reason})"
-        if failure not in self.failures:
-            self.failures.append(failure)
+        for refused in (error, error.__cause__):
+            if isinstance(refused, gateway.StripeRefused):
+                reason = f"Stripe refused: {refused.code}"
+        if f"{name} ({reason})" not in self.failures:
+            self.failures.append(f"{name} ({reason})")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as outside programs read it."""
@@ -102,7 +96,7 @@ class Run:
     dry_run: bool
     progress: Callable[[int, int], None]
     seconds: float
-    begun: float = field(default_factory=monotonic)
+    begun: float
     report: Report = field(default_factory=Report)
 
     def is_over(self, share: float = 1) -> bool:
@@ -143,16 +137,14 @@ class Run:
         last = db.session.scalar(select(func.max(TimelineEntry.id))) or 0
         end_read()
         order_id = act()
-        newer = select(TimelineEntry.id).where(TimelineEntry.order_id == order_id)
-        if order_id is not None and db.session.scalar(
-            newer.where(TimelineEntry.id > last).limit(1)
-        ):
-            self.report.changed.add(order_id)
+        newer = select(TimelineEntry.order_id).where(TimelineEntry.id > last)
+        own = newer.where(TimelineEntry.order_id == order_id)
+        self.report.changed.update(db.session.scalars(own))
         end_read()
 
 
 def _is_about_all(error: Exception) -> bool:
-    """Tell whether whatever else is asked will fail with the same: no answer, or a wrong key."""
+    """Tell whether other questions will fare no better: Stripe is silent, or the key wrong."""
     if isinstance(error, gateway.StripeRefused):
         return not error.is_about_request
     return isinstance(error, gateway.StripeUnreachable) and error.is_silent
@@ -160,12 +152,8 @@ def _is_about_all(error: Exception) -> bool:
 
 def cut_into_spans(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
     """Cut a time into spans, oldest first; the last one reaches beyond its end."""
-    spans = []
-    while since < until:
-        before = since + SPAN
-        spans.append((since, before if before < until else until + MARGIN))
-        since = before
-    return spans
+    begins = [since + number * SPAN for number in range(ceil((until - since) / SPAN))]
+    return list(pairwise([*begins, until + MARGIN]))
 
 
 def is_compare_due() -> bool:
@@ -224,9 +212,18 @@ def _compare_charge(run: Run, shop_id: str | None, listed: set[int], charge: Cha
     listed.add(payment_id)
     payment = db.session.get_one(LedgerEntry, payment_id)
     order_id, token = payment.order_id, db.session.get_one(Order, payment.order_id).token
+    mine = select(Dispute.id).where(Dispute.order_id == order_id)
+    open_dispute = db.session.scalar(mine.where(Dispute.state.not_in(DISPUTE_CLOSED)).limit(1))
+    end_read()
+
+    def sync() -> int:
+        refunds.sync(payment_id)
+        disputes.sync(payment_id)
+        return order_id
+
     differences = _differences(charge, payment_id)
-    if not run.dry_run and (differences or _is_dispute_open(order_id)):
-        run.count_change(partial(_sync, order_id, payment_id))
+    if not run.dry_run and (differences or open_dispute is not None):
+        run.count_change(sync)
         # It may have changed since it was listed.
         differences = _differences(gateway.retrieve_charge(charge.id), payment_id)
     for kind, ours, theirs in differences:
@@ -271,19 +268,6 @@ def _learn_payment(run: Run, shop_id: str | None, charge: Charge) -> int | None:
     return payment_id
 
 
-def _sync(order_id: int, payment_id: int) -> int:
-    refunds.sync(payment_id)
-    disputes.sync(payment_id)
-    return order_id
-
-
-def _is_dispute_open(order_id: int) -> bool:
-    mine = select(Dispute.id).where(Dispute.order_id == order_id)
-    found = db.session.scalar(mine.where(Dispute.state.not_in(DISPUTE_CLOSED)).limit(1))
-    end_read()
-    return found is not None
-
-
 def _differences(charge: Charge, payment_id: int) -> list[tuple[str, str, str]]:
     """Return what is not the same of a payment: (kind, here, at Stripe)."""
     payment = db.session.get_one(LedgerEntry, payment_id)
@@ -307,18 +291,9 @@ def _ask_about_payment(run: Run, payment: tuple[int, int]) -> None:
     payment_id, order_id = payment
     order = db.session.get_one(Order, order_id)
     token, state = order.token, order.state
-    money_id = db.session.get_one(LedgerEntry, payment_id).stripe_id
-    mine = select(Attempt.kind, Attempt.stripe_id).where(Attempt.order_id == order_id)
-    tries = db.session.execute(mine.where(Attempt.stripe_id.is_not(None))).all()
+    money_id = str(db.session.get_one(LedgerEntry, payment_id).stripe_id)
     end_read()
-    for kind, stripe_id in tries:
-        try:
-            facts = settle.ask(kind, str(stripe_id))
-        except gateway.StripeRefused as error:
-            if not error.is_about_request:
-                raise
-            continue
-        if facts.is_paid and facts.money_id == money_id:
-            run.report.agreed.add(payment_id)
-            return
-    run.report.add(token, "unknown_at_stripe", state, "no such payment")
+    if settle.was_paid(order_id, money_id):
+        run.report.agreed.add(payment_id)
+    else:
+        run.report.add(token, "unknown_at_stripe", state, "no such payment")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from math import inf
+from time import monotonic
 
 from flask import current_app
 from sqlalchemy import select
@@ -18,7 +19,7 @@ from shop.orders.models import LedgerEntry, Order
 from shop.payments import attempts, books, gateway, refunds, settle, webhook
 from shop.payments.books import Report, Run
 from shop.payments.gateway.objects import Event
-from shop.payments.models import Attempt, recall, remember
+from shop.payments.models import Attempt, StripeEvent, recall, remember
 
 # Stripe keeps events for 30 days; https://docs.stripe.com/api/events
 EVENTS_KEPT = timedelta(days=30)
@@ -38,7 +39,7 @@ def reconcile(
     """
     place.refuse_where_off()
     end_read()
-    run = Run(dry_run, progress, seconds)
+    run = Run(dry_run, progress, seconds, begun=monotonic())
     steps = [("open payments", _ask_open_attempts)]
     if not dry_run:
         steps += [("unanswered refunds", _resume_refunds), ("missed events", _take_missed_events)]
@@ -136,7 +137,11 @@ def _take_missed_events(run: Run) -> None:
     for begin, before in books.cut_into_spans(since, until):
         if run.is_over():
             return
-        events = gateway.list_events(begin, before, webhook.TYPES)
-        are_taken = run.each(events, take, lambda _event: "missed events") and are_taken
+        listed = gateway.list_events(begin, before, webhook.TYPES)
+        recent = select(StripeEvent.id).where(StripeEvent.received_at > begin - books.MARGIN)
+        known = set(db.session.scalars(recent))
+        end_read()
+        missed = [event for event in listed if event.id not in known]
+        are_taken = run.each(missed, take, lambda _event: "missed events") and are_taken
         if are_taken:
             remember("events", min(before, until))

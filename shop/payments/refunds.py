@@ -7,6 +7,7 @@ https://docs.stripe.com/refunds
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -202,7 +203,8 @@ def _carry_out(entry_id: int, done: list[Money]) -> None:
             raise NotRefundable(_refused_in_words(str(error) or error.code, done)) from error
         except gateway.StripeUnreachable as error:
             raise RefundUnknown from error
-        write(partial(apply, order_id, payment_id, [found]))
+        # What answers the key is this refund, whether or not its labels come back with it.
+        write(partial(apply, order_id, payment_id, [replace(found, key=key)]))
     entry = db.session.get_one(LedgerEntry, entry_id, populate_existing=True)
     money, state, goes_back = Money(entry.amount, entry.currency), entry.state, entry.is_refund
     end_read()

@@ -11,6 +11,7 @@ from tests.actors import Buyer
 from tests.conftest import Till
 from tests.databases import each_row_both_ways, on_all
 from tests.payments.test_refunds import command, forget_inbox, kinds
+from tests.wire import Wire
 
 pytestmark = on_all
 
@@ -71,15 +72,65 @@ def test_a_shop_without_events_hears_of_disputes_all_the_same(till: Till) -> Non
     charge = buy(till)
     till.sandbox.press(f"charges/{charge}/dispute")
     report = json.loads(command(till.app, "reconcile", "--json").output)
-    assert [(row["kind"], row["stripe"]) for row in report["mismatches"]] == [
-        ("dispute", "needs_response")
-    ]
+    assert (report["settled"], report["mismatches"]) == (1, [])
+    assert disputes(till.app) == [("needs_response", 2000, "fraudulent", False)]
     dispute = till.sandbox.state["disputes"][0]["id"]
     till.sandbox.press(f"disputes/{dispute}/close", outcome="lost")
     command(till.app, "reconcile")
     assert disputes(till.app) == [("lost", 2000, "fraudulent", True)]
     report = json.loads(command(till.app, "reconcile", "--json").output)
     assert (report["settled"], report["mismatches"]) == (0, [])
+
+
+def test_a_dispute_that_no_event_tells_of_is_followed_to_its_end(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.buy()
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    Wire(app).change = lambda found: (
+        found | {"data": []} if found.get("url") == "/v1/events" else found
+    )
+    charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]
+    buyer.post(f"/sandbox/control/charges/{charge}/dispute", {})
+    dry = json.loads(command(app, "reconcile", "--json", "--dry-run").output)
+    assert [(row["kind"], row["stripe"]) for row in dry["mismatches"]] == [("dispute", "disputed")]
+    command(app, "reconcile")
+    assert disputes(app) == [("needs_response", 2000, "fraudulent", False)]
+    dispute = buyer.get("/sandbox/control/state").json["disputes"][0]["id"]
+    buyer.post(f"/sandbox/control/disputes/{dispute}/close", {"outcome": "won"})
+    report = json.loads(command(app, "reconcile", "--json").output)
+    assert (report["settled"], report["mismatches"]) == (1, [])
+    assert disputes(app) == [("won", 2000, "fraudulent", True)]
+
+
+@pytest.mark.parametrize("webhooks", ["deliver", "drop"])
+def test_an_inquiry_that_becomes_a_dispute_is_told_by_a_mail_of_its_own(
+    till: Till, webhooks: str
+) -> None:
+    till.sandbox.webhooks(webhooks)
+    buyer = till.buyer()
+    buyer.pay(buyer.order()["url"], "4000000000001976")
+    till.sandbox.clock(120)
+    command(till.app, "reconcile")
+    assert [found[0] for found in disputes(till.app)] == ["warning_needs_response"]
+    assert kinds(till).count("staff_dispute") == 1
+    dispute = till.sandbox.state["disputes"][0]["id"]
+    text = {"evidence[uncategorized_text]": "escalate_inquiry_evidence"}
+    till.sandbox.call(f"disputes/{dispute}", **text)
+    command(till.app, "reconcile")
+    command(till.app, "reconcile")
+    assert [found[0] for found in disputes(till.app)] == ["needs_response"]
+    assert kinds(till).count("staff_dispute") == 2
+
+
+def test_an_inquiry_that_ends_is_told_once(till: Till) -> None:
+    buyer = till.buyer()
+    buyer.pay(buyer.order()["url"], "4000000000001976")
+    till.sandbox.clock(120)
+    dispute = till.sandbox.state["disputes"][0]["id"]
+    till.sandbox.press(f"disputes/{dispute}/close", outcome="won")
+    command(till.app, "reconcile")
+    assert [found[0] for found in disputes(till.app)] == ["warning_closed"]
+    assert kinds(till)[2:] == ["staff_dispute", "staff_dispute_closed"]
 
 
 def test_a_dispute_is_heard_of_before_its_payment(till: Till) -> None:
