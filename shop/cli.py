@@ -20,8 +20,8 @@ from shop.money import Money
 from shop.orders import ledger, queries, shipping
 from shop.orders.models import Order
 from shop.payments import refunds, review
-from shop.payments.books import Mismatch, Report
 from shop.payments.reconcile import reconcile as run_reconcile
+from shop.payments.report import Mismatch, Report
 
 
 class ShopGroup(AppGroup):
@@ -198,8 +198,8 @@ def _report_lines(report: Report, dry_run: bool) -> list[str]:
     put_right = "nothing written" if dry_run else f"{_count(report.settled, 'order')} put right"
     lines.append(f"{asked}, {put_right}.")
     if report.is_compared:
-        agree = "agrees" if len(report.agreed) == 1 else "agree"
-        lines.append(f"{_count(len(report.agreed), 'payment')} {agree} with Stripe.")
+        agree = "agrees" if report.agreed == 1 else "agree"
+        lines.append(f"{_count(report.agreed, 'payment')} {agree} with Stripe.")
     return lines
 
 

@@ -6,7 +6,7 @@ https://docs.stripe.com/checkout/fulfillment
 from datetime import timedelta
 
 from flask import current_app
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, or_, update
 
 from shop import mail
 from shop.db import changed_rows, db, end_read, now, write
@@ -93,26 +93,6 @@ def look_at(attempt_id: int) -> None:
             write(lambda: apply(attempt_id, found))
         elif begun < now() - IN_FLIGHT:
             write(lambda: attempts.close(attempt_id, "failed"))
-
-
-def was_paid(order_id: int, money_id: str) -> bool:
-    """Ask Stripe whether it took this money through an attempt to pay the order.
-
-    Raises StripeUnreachable, and StripeRefused for anything but an attempt that is not there.
-    """
-    mine = select(Attempt.kind, Attempt.stripe_id).where(Attempt.order_id == order_id)
-    tries = db.session.execute(mine.where(Attempt.stripe_id.is_not(None))).all()
-    end_read()
-    for kind, stripe_id in tries:
-        try:
-            facts = ask(kind, str(stripe_id))
-        except gateway.StripeRefused as error:
-            if not error.is_about_request:
-                raise
-            continue
-        if facts.is_paid and facts.money_id == money_id:
-            return True
-    return False
 
 
 def apply(attempt_id: int, facts: Facts, event: Event | None = None) -> Order:

@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from shop.db import db
-from shop.payments import books, reconcile
+from shop.payments import reconcile, report
 from shop.payments.models import KeyValue
 from tests.actors import Buyer
 from tests.wire import Wire
@@ -76,7 +76,7 @@ def test_what_does_not_fit_into_the_time_is_done_the_next_time(
         buyer.pay(Buyer(app).order()["url"])
     # Each answer of Stripe's takes two seconds.
     clock = [0.0]
-    for module in (books, reconcile):
+    for module in (report, reconcile):
         monkeypatch.setattr(module, "monotonic", lambda: clock[0])
 
     def answer_slowly(found: Any) -> Any:
