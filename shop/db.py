@@ -65,6 +65,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+Base.registry.update_type_annotation_map({datetime: UtcDateTime})
 # SQLite counts rows in an INTEGER only.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 # Tokens and Stripe's ids tell upper from lower case; MySQL's usual collation does not.
