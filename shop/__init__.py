@@ -11,7 +11,7 @@ from zlib import crc32
 from flask import Flask
 
 from shop import config as settings
-from shop import db, errors, extensions, i18n, mail, migrations, security
+from shop import db, errors, extensions, i18n, logs, mail, migrations, security
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -24,7 +24,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = Flask(__name__)
     _configure(app, os.environ if config is None else config)
 
-    security.init_logging(app)
+    logs.init_logging(app)
     security.init_security(app)
     db.init_database(app)
     extensions.csrf.init_app(app)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -71,13 +72,7 @@ def orders(state: str | None, as_json: bool) -> None:
     """List the orders, oldest first."""
     query = select(Order).order_by(Order.id)
     found = db.session.scalars(query.where(Order.state == state) if state else query).all()
-    if as_json:
-        lines = [json.dumps([_order_json(order) for order in found], indent=2)]
-    else:
-        lines = [_order_line(order) for order in found]
-    end_read()  # who reads page by page keeps nobody from writing
-    for line in lines:
-        click.echo(line)
+    _print([_order_json(order) for order in found] if as_json else map(_order_line, found))
 
 
 @shop.command()
@@ -112,10 +107,11 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
     entries = ledger.entries(order.id)
     for entry in entries:
         if entry.is_refund:
-            money = _amount(entry.amount, entry.currency)
+            money = _in_words(Money(entry.amount, entry.currency))
             click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
-    left = _amount(ledger.sums(entries).left_amount, order.currency)
-    what = f"all that is left, {left}," if amount is None else _amount(amount, order.currency)
+    wanted = ledger.sums(entries).left_amount if amount is None else amount
+    what = _in_words(Money(wanted, order.currency))
+    what = f"all that is left, {what}," if amount is None else what
     end_read()  # who takes their time to answer keeps nobody from writing
     if not yes:
         click.confirm(f"Refund {what} of order {number}?", abort=True)
@@ -129,14 +125,14 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def decide(number: int, outcome: str, yes: bool) -> None:
     """Decide about an order that needs review: take its money as paid, or give it back."""
+    question = f"Take the money of order {number} as its payment, and send the goods?"
     if outcome == "refunded":
-        if not yes:
-            click.confirm(f"Refund all the money of order {number}?", abort=True)
+        question = f"Refund all the money of order {number}?"
+    if not yes:
+        click.confirm(question, abort=True)
+    if outcome == "refunded":
         _say_refunded(review.give_back(number), number)
         return
-    if not yes:
-        question = f"Take the money of order {number} as its payment, and send the goods?"
-        click.confirm(question, abort=True)
     missing = review.take_as_paid(number)
     click.echo(f"Order {number} is paid.")
     if missing:
@@ -176,11 +172,13 @@ def mail_send(failed: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
     """Show the outbox, newest last."""
-    if as_json:
-        lines = [json.dumps(outbox.list_mails(), indent=2)]
-    else:
-        lines = [_mail_line(row) for row in outbox.newest()]
-    end_read()
+    _print(outbox.list_mails() if as_json else map(_mail_line, outbox.newest()))
+
+
+def _print(rows: list[dict[str, Any]] | Iterable[str]) -> None:
+    """Print lines as they are, and a list for programs as JSON."""
+    lines = [json.dumps(rows, indent=2)] if isinstance(rows, list) else list(rows)
+    end_read()  # who reads page by page keeps nobody from writing
     for line in lines:
         click.echo(line)
 
@@ -222,33 +220,28 @@ def _mismatch_line(row: Mismatch) -> str:
     return f"Order {number}: {said[row.kind]}."
 
 
-def _say_refunded(amounts: list[Any], number: int) -> None:
+def _say_refunded(amounts: list[Money], number: int) -> None:
     for money in amounts:
-        amount = money.format(current_app.config["SHOP_LOCALE"])
-        click.echo(f"{amount} of order {number} goes back to the customer.")
+        click.echo(f"{_in_words(money)} of order {number} goes back to the customer.")
 
 
-def _amount(amount: int, currency: str) -> str:
-    return Money(amount, currency).format(current_app.config["SHOP_LOCALE"])
+def _in_words(money: Money) -> str:
+    return money.format(current_app.config["SHOP_LOCALE"])
 
 
-def _mail_line(row: Any) -> str:
+def _mail_line(row: outbox.Mail) -> str:
     zone = current_app.config["SHOP_TIMEZONE"]
     due = f"{row.due_at.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
     tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
     return f"{tried}  {row.kind:<20} {row.recipient}  {row.error}"
 
 
-def _order_line(order: Any) -> str:
-    total = order.total.format(current_app.config["SHOP_LOCALE"])
+def _order_line(order: Order) -> str:
+    total = _in_words(order.total)
     return f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
 
 
-def _order_json(order: Any) -> dict[str, Any]:
+def _order_json(order: Order) -> dict[str, Any]:
     payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
-    extra = {
-        "payment_intent": payments[0] if payments else None,
-        "created": order.created_at.isoformat(),
-    }
-    fields: dict[str, Any] = order.to_dict()
-    return fields | extra
+    extra = {"payment_intent": (payments or [None])[0], "created": order.created_at.isoformat()}
+    return order.to_dict() | extra

@@ -28,57 +28,59 @@ class Setting:
 
     name: str
     parse: Callable[[str], Any]
+    help: str
+    example: str
     default: Any = None
-    help: str = ""
-    example: str = ""
 
 
 # fmt: off
 SETTINGS = (
-    Setting("SECRET_KEY", parsers.secret, example="64 random characters",
-            help="Signs the visitors' cookies. Made and kept in the data folder when unset"),
+    Setting("SECRET_KEY", parsers.secret,
+            "Signs the visitors' cookies. Made and kept in the data folder when unset",
+            "64 random characters"),
     Setting("DATABASE_URL", parsers.database_url,
-            example="postgresql://user:password@localhost/shop",
-            help="The database. An SQLite file in the data folder when unset"),
-    Setting("SHOP_DATA_DIR", parsers.directory, ROOT / "instance", example="/home/you/shop-data",
-            help="Where database and secrets are kept; `instance` beside wsgi.py when unset"),
-    Setting("SHOP_PUBLIC_URL", parsers.web_address, example="https://shop.example",
-            help="The shop's address on the web; needed for real payments"),
-    Setting("SHOP_SANDBOX", parsers.switch, example="on",
-            help="Pay with play money: on, off, or by itself while the shop is on your machine"),
-    Setting("SHOP_NAME", parsers.text, "Corner Shop", example="Corner Shop",
-            help="The name above every page"),
-    Setting("SHOP_CURRENCY", parsers.currency, "jpy", example="jpy",
-            help="The currency of all prices"),
-    Setting("SHOP_TIMEZONE", parsers.time_zone, "Asia/Tokyo", example="Asia/Tokyo",
-            help="Whose days the shop counts"),
-    Setting("SHOP_LOCALE", parsers.choice(*LANGUAGES), "en", example="en",
-            help="The language where the visitor's is not known"),
+            "The database. An SQLite file in the data folder when unset",
+            "postgresql://user:password@localhost/shop"),
+    Setting("SHOP_DATA_DIR", parsers.directory,
+            "Where database and secrets are kept; `instance` beside wsgi.py when unset",
+            "/home/you/shop-data", ROOT / "instance"),
+    Setting("SHOP_PUBLIC_URL", parsers.web_address,
+            "The shop's address on the web; needed for real payments", "https://shop.example"),
+    Setting("SHOP_SANDBOX", parsers.switch,
+            "Pay with play money: on, off, or by itself while the shop is on your machine", "on"),
+    Setting("SHOP_NAME", parsers.text, "The name above every page", "Corner Shop", "Corner Shop"),
+    Setting("SHOP_CURRENCY", parsers.currency, "The currency of all prices", "jpy", "jpy"),
+    Setting("SHOP_TIMEZONE", parsers.time_zone,
+            "Whose days the shop counts", "Asia/Tokyo", "Asia/Tokyo"),
+    Setting("SHOP_LOCALE", parsers.choice(*LANGUAGES),
+            "The language where the visitor's is not known", "en", "en"),
     Setting("STRIPE_SECRET_KEY", parsers.prefixed("sk_test_", "rk_test_", "sk_live_", "rk_live_"),
-            example="sk_test_…", help="Your secret (or restricted) key at Stripe"),
-    Setting("STRIPE_PUBLISHABLE_KEY", parsers.prefixed("pk_test_", "pk_live_"), example="pk_test_…",
-            help="Your publishable key at Stripe, for the legacy card page"),
-    Setting("STRIPE_WEBHOOK_SECRET", parsers.prefixed("whsec_"), example="whsec_…",
-            help="The signing secret of your webhook at Stripe"),
-    Setting("STRIPE_API_BASE", parsers.web_address, example="http://127.0.0.1:5001",
-            help="Another server that speaks Stripe, for tests"),
-    Setting("STRIPE_CHECKOUT_ORIGINS", parsers.origins, (), example="https://pay.shop.example",
-            help="Your own checkout domains at Stripe, with spaces between"),
-    Setting("SHOP_LEGACY_CHARGE", parsers.switch, example="off",
-            help="The legacy card page: on or off; by itself on in the sandbox alone"),
-    Setting("MAIL_URL", parsers.mail_url, "console:",
-            example="smtp://user:password@mail.example:587",
-            help="How mail leaves: console: prints it, smtp:// and smtps:// send it"),
-    Setting("SHOP_MAIL_FROM", parsers.mail_address, "shop@localhost", example="shop@shop.example",
-            help="The sender of the shop's mail"),
-    Setting("SHOP_OWNER_EMAIL", parsers.mail_address, example="you@shop.example",
-            help="Who is told of new orders; SHOP_MAIL_FROM when unset"),
-    Setting("SHOP_PROXY", parsers.proxy, {}, example="for=1,proto=1",
-            help="Which headers of a proxy in front are true"),
-    Setting("SHOP_BOARD_HOLD", parsers.choice("off", "links", "first", "all"), "off",
-            example="links", help="Which posts wait for you: off, links, first or all"),
-    Setting("SHOP_TASK_TOKEN", parsers.secret, example="32 random characters",
-            help="The password of /tasks, for hosts whose cron cannot run commands"),
+            "Your secret (or restricted) key at Stripe", "sk_test_…"),
+    Setting("STRIPE_PUBLISHABLE_KEY", parsers.prefixed("pk_test_", "pk_live_"),
+            "Your publishable key at Stripe, for the legacy card page", "pk_test_…"),
+    Setting("STRIPE_WEBHOOK_SECRET", parsers.prefixed("whsec_"),
+            "The signing secret of your webhook at Stripe", "whsec_…"),
+    Setting("STRIPE_API_BASE", parsers.web_address,
+            "Another server that speaks Stripe, for tests", "http://127.0.0.1:5001"),
+    Setting("STRIPE_CHECKOUT_ORIGINS", parsers.origins,
+            "Your own checkout domains at Stripe, with spaces between",
+            "https://pay.shop.example", ()),
+    Setting("SHOP_LEGACY_CHARGE", parsers.switch,
+            "The legacy card page: on or off; by itself on in the sandbox alone", "off"),
+    Setting("MAIL_URL", parsers.mail_url,
+            "How mail leaves: console: prints it, smtp:// and smtps:// send it",
+            "smtp://user:password@mail.example:587", "console:"),
+    Setting("SHOP_MAIL_FROM", parsers.mail_address,
+            "The sender of the shop's mail", "shop@shop.example", "shop@localhost"),
+    Setting("SHOP_OWNER_EMAIL", parsers.mail_address,
+            "Who is told of new orders; SHOP_MAIL_FROM when unset", "you@shop.example"),
+    Setting("SHOP_PROXY", parsers.proxy,
+            "Which headers of a proxy in front are true", "for=1,proto=1", {}),
+    Setting("SHOP_BOARD_HOLD", parsers.choice("off", "links", "first", "all"),
+            "Which posts wait for you: off, links, first or all", "links", "off"),
+    Setting("SHOP_TASK_TOKEN", parsers.secret,
+            "The password of /tasks, for hosts whose cron cannot run commands",
+            "32 random characters"),
 )
 # fmt: on
 NAMES = {setting.name for setting in SETTINGS}
@@ -88,7 +90,13 @@ def load(environ: Mapping[str, Any]) -> dict[str, Any]:
     """Return every setting by name, plus `SHOP_MODE`; raise ConfigError where one is unusable."""
     values = {setting.name: _value(setting, environ.get(setting.name)) for setting in SETTINGS}
     _refuse_contradictions(values)
-    values["SHOP_MODE"] = _mode(values)
+    key, sandbox = values["STRIPE_SECRET_KEY"], values["SHOP_SANDBOX"]
+    if key:
+        values["SHOP_MODE"] = "live" if _is_live(key) else "test"
+    elif sandbox or (sandbox is None and is_loopback(values["SHOP_PUBLIC_URL"])):
+        values["SHOP_MODE"] = "sandbox"
+    else:
+        values["SHOP_MODE"] = "off"
     if values["SHOP_LEGACY_CHARGE"] is None:
         values["SHOP_LEGACY_CHARGE"] = values["SHOP_MODE"] == "sandbox"
     if values["SHOP_OWNER_EMAIL"] is None:
@@ -174,15 +182,6 @@ def _value(setting: Setting, raw: Any) -> Any:
         raise ConfigError(f"{setting.name}: {error}. Right: {setting.example}") from error
 
 
-def _mode(values: Mapping[str, Any]) -> str:
-    if values["STRIPE_SECRET_KEY"]:
-        return "live" if _is_live(values["STRIPE_SECRET_KEY"]) else "test"
-    wanted = values["SHOP_SANDBOX"]
-    if wanted is None:
-        wanted = is_loopback(values["SHOP_PUBLIC_URL"])
-    return "sandbox" if wanted else "off"
-
-
 def _is_live(key: str | None) -> bool:
     return key is not None and key.split("_")[1] == "live"
 
@@ -190,21 +189,19 @@ def _is_live(key: str | None) -> bool:
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
     key, public = values["STRIPE_SECRET_KEY"], values["STRIPE_PUBLISHABLE_KEY"]
     live = _is_live(key)
-    if key and public and live != _is_live(public):
-        raise ConfigError(
-            "STRIPE_PUBLISHABLE_KEY: one key is live and the other is test. "
-            "Right: both from one page of the Stripe dashboard, such as pk_test_… with sk_test_…"
-        )
-    if key and values["SHOP_SANDBOX"]:
-        raise ConfigError(
-            "SHOP_SANDBOX: is on although STRIPE_SECRET_KEY is set. Right: keep one of the two"
-        )
-    if values["STRIPE_API_BASE"] and (live or not key):
-        raise ConfigError(
-            "STRIPE_API_BASE: is for test keys only. "
-            "Right: remove it, or set STRIPE_SECRET_KEY=sk_test_…"
-        )
-    if live and not (values["SHOP_PUBLIC_URL"] or "").startswith("https://"):
-        raise ConfigError(
-            "SHOP_PUBLIC_URL: real payments need the shop's https address. Right: https://shop.example"
-        )
+    address = values["SHOP_PUBLIC_URL"] or ""
+    for wrong, reason in (
+        (key and public and live != _is_live(public),
+         "STRIPE_PUBLISHABLE_KEY: one key is live and the other is test. Right: both from one page "
+         "of the Stripe dashboard, such as pk_test_… with sk_test_…"),
+        (key and values["SHOP_SANDBOX"],
+         "SHOP_SANDBOX: is on although STRIPE_SECRET_KEY is set. Right: keep one of the two"),
+        (values["STRIPE_API_BASE"] and (live or not key),
+         "STRIPE_API_BASE: is for test keys only. Right: remove it, or set "
+         "STRIPE_SECRET_KEY=sk_test_…"),
+        (live and not address.startswith("https://"),
+         "SHOP_PUBLIC_URL: real payments need the shop's https address. "
+         "Right: https://shop.example"),
+    ):  # fmt: skip
+        if wrong:
+            raise ConfigError(reason)

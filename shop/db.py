@@ -5,13 +5,24 @@ import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import URL, BigInteger, DateTime, Engine, Integer, MetaData, String, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
 
@@ -54,6 +65,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+Base.registry.update_type_annotation_map({datetime: UtcDateTime})
 # SQLite counts rows in an INTEGER only.
 RowId = BigInteger().with_variant(Integer, "sqlite")
 # Tokens and Stripe's ids tell upper from lower case; MySQL's usual collation does not.
@@ -61,9 +73,9 @@ Key = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "m
 db = SQLAlchemy(model_class=Base)
 
 
-def is_key(text: str) -> bool:
-    """Tell whether `text` could stand in a Key column; PostgreSQL refuses even to look for NUL."""
-    return 0 < len(text) <= 255 and text.isascii() and text.isprintable()
+def is_key(raw: str) -> bool:
+    """Tell whether `raw` could stand in a Key column; PostgreSQL refuses even to look for NUL."""
+    return 0 < len(raw) <= 255 and raw.isascii() and raw.isprintable()
 
 
 def now() -> datetime:
@@ -73,20 +85,17 @@ def now() -> datetime:
 
 def init_database(app: Flask) -> None:
     """Set the engine up by the rules of its kind; connects to nothing."""
-    url = _database_url(app)
-    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    url = make_url(app.config["DATABASE_URL"] or "sqlite:///shop.sqlite3")
     # What a statement carries is the visitors': the log tells it to nobody.
     options: dict[str, Any] = {"hide_parameters": True}
     if url.get_backend_name() == "sqlite":
+        if url.database not in (None, "", ":memory:") and "uri" not in url.query:
+            url = url.set(database=str(app.config["SHOP_DATA_DIR"] / str(url.database)))
         options["connect_args"] = {"timeout": BUSY_SECONDS, "isolation_level": None}
     else:
-        options |= {
-            "isolation_level": "READ COMMITTED",
-            "pool_size": 2,
-            "max_overflow": 8,
-            "pool_pre_ping": True,
-            "pool_recycle": 280,
-        }
+        options |= {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True, "pool_recycle": 280}
+        options["isolation_level"] = "READ COMMITTED"
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     try:
         db.init_app(app)
@@ -142,25 +151,14 @@ def insert_once(model: type[Base], **values: Any) -> bool:
     """Insert a row unless its unique key is there already; return whether it was inserted."""
     table: Any = model.__table__  # through the mapped class no row count comes back
     dialect = db.session.get_bind().dialect.name
-    if dialect in ("mysql", "mariadb"):
-        return _insert_once_in_mysql(table.insert().values(**values))
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql
-
-        statement: Any = postgresql.insert(table).values(**values).on_conflict_do_nothing()
-    else:
-        from sqlalchemy.dialects import sqlite
-
-        statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
-    return changed_rows(statement) == 1
-
-
-def _insert_once_in_mysql(statement: Any) -> bool:
+    if dialect not in ("mysql", "mariadb"):
+        insert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table).values(**values)
+        return changed_rows(insert.on_conflict_do_nothing()) == 1
     # INSERT IGNORE would swallow more than a key that is there: clipped values, missing parents.
     # A key that is there undoes the statement alone, so no savepoint is wanted; after a deadlock it
     # would be gone, and its loss would hide what write() tries again for.
     try:
-        db.session.execute(statement)
+        db.session.execute(table.insert().values(**values))
     except IntegrityError as error:
         if error.orig is not None and error.orig.args[0] == MYSQL_DUPLICATE:
             return False
@@ -170,9 +168,6 @@ def _insert_once_in_mysql(statement: Any) -> bool:
 
 def health() -> tuple[dict[str, str], int]:
     """Return the answer of /healthz and its status: 503 where the database does not answer."""
-    from sqlalchemy import text
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         db.session.execute(text("SELECT 1"))
     except SQLAlchemyError:
@@ -217,16 +212,6 @@ def _is_local(path: Path) -> bool:
     return kind != "unknown" and not kind.startswith(remote)
 
 
-def _database_url(app: Flask) -> URL:
-    """Return the address of the database; an SQLite file lies in the data folder if need be."""
-    folder: Path = app.config["SHOP_DATA_DIR"]
-    url = make_url(app.config["DATABASE_URL"] or "sqlite:///shop.sqlite3")
-    named = url.database not in (None, "", ":memory:") and "uri" not in url.query
-    if url.get_backend_name() == "sqlite" and named:
-        return url.set(database=str(folder / str(url.database)))
-    return url
-
-
 def _init_sqlite(engine: Engine) -> None:
     journal, synchronous, _ = journal_mode(engine.url.database)
 
@@ -262,10 +247,8 @@ def _is_passing(error: DBAPIError) -> bool:
     """Tell whether the same transaction may succeed when it is run once more."""
     cause: Any = error.orig
     if isinstance(cause, sqlite3.Error):
-        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (
-            sqlite3.SQLITE_BUSY,
-            sqlite3.SQLITE_LOCKED,
-        )
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     state = getattr(cause, "sqlstate", None)
     number = cause.args[0] if cause is not None and cause.args else None
     return state in ("40001", "40P01") or number in (1213, 1020, 1205)

@@ -8,7 +8,7 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf.csrf import CSRFError
 from sqlalchemy import exc
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException
 
 from shop.security import is_same_origin, no_store
 
@@ -28,6 +28,10 @@ MESSAGES = {
     405: _l("This address does not work that way. Nothing was saved and nothing was charged."),
     413: _l("What you sent is larger than the shop takes (1 MiB). Nothing was saved."),
     429: _l("You were faster than the shop allows. Please wait a moment and try again."),
+    500: _l(
+        "Something broke on our side, and we have a note of it. If you were paying, look at your "
+        "order before you pay again: nothing is charged twice."
+    ),
     503: _l("The shop cannot answer just now. Please try again in a minute."),
 }
 
@@ -44,21 +48,14 @@ class ShopError(Exception):
     status = 400
     code = "invalid"
     message: str = ""
+    resend_to: str | None = None
     retry_after: int | None = None
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        order: str | None = None,
-        resend_to: str | None = None,
-        **words: Any,
-    ) -> None:
+    def __init__(self, message: str = "", *, order: str | None = None, **words: Any) -> None:
         text = str(message or self.message)  # a lazy text of a class meets its language here
         self.message = text % words if words else text
         super().__init__(self.message)
         self.order = order
-        self.resend_to = resend_to
 
     @property
     def headers(self) -> dict[str, str]:
@@ -106,11 +103,8 @@ def page(
     if wants_json():
         response = no_store(jsonify({"error": {"code": code, "message": message}}))
     else:
-        fields = [
-            (name, value.replace("\x00", ""))
-            for name, value in (request.form.items(multi=True) if resend_to else ())
-            if name not in NOT_GIVEN_BACK
-        ]
+        typed = request.form.items(multi=True) if resend_to else ()
+        fields = [(k, v.replace("\x00", "")) for k, v in typed if k not in NOT_GIVEN_BACK]
         names = {"code": code, "title": title, "message": message, "order": order}
         html = render_template("errors/error.html", **names, resend_to=resend_to, fields=fields)
         response = no_store(html)
@@ -120,15 +114,20 @@ def page(
     return response
 
 
+def same_address() -> str | None:
+    """Return the address that a form was posted to, None for any other request."""
+    if request.method != "POST" or request.is_json:
+        return None
+    return request.root_path + request.path
+
+
 def _shop_error(error: ShopError) -> ResponseReturnValue:
     if error.status >= 500:
         current_app.logger.warning("%s: %r", error.code, error.__cause__ or error)
-    title, resend_to = _title(error.status), error.resend_to
     if isinstance(error, DatabaseBusy):
-        resend_to = same_address()
-    response = page(
-        error.status, error.code, title, error.message, order=error.order, resend_to=resend_to
-    )
+        error.resend_to = same_address()
+    ways = {"order": error.order, "resend_to": error.resend_to}
+    response = page(error.status, error.code, _title(error.status), error.message, **ways)
     response.headers.update(error.headers)
     return response
 
@@ -146,13 +145,6 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
     return page(400, "csrf", _("Please send that once more"), message, resend_to=resend_to)
 
 
-def same_address() -> str | None:
-    """Return the address that a form was posted to, None for any other request."""
-    if request.method != "POST" or request.is_json:
-        return None
-    return request.root_path + request.path
-
-
 def _database_down(error: Exception) -> ResponseReturnValue:
     current_app.logger.error("database: %s", error)
     message = _(
@@ -163,14 +155,8 @@ def _database_down(error: Exception) -> ResponseReturnValue:
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
-    status = error.code or 500
+    status, code = error.code or 500, error.name.lower().replace(" ", "_")
     message = MESSAGES.get(status, _l("The shop could not understand that request."))
-    if isinstance(error, InternalServerError):
-        message = _l(
-            "Something broke on our side, and we have a note of it. If you were paying, look at "
-            "your order before you pay again: nothing is charged twice."
-        )
-    code = error.name.lower().replace(" ", "_")
     response = page(status, code, _title(status), str(message))
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):

@@ -25,6 +25,7 @@ DRIVERS = {
     "mariadb": "mysql+pymysql",
     "sqlite": "sqlite",
 }
+HOST = re.compile(r"\[.+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 MAIL_ADDRESS = re.compile(r'[^\s@,;:<>"]{1,64}@[^\s@,;:<>"]{1,180}\.[^\s@,;:<>".]{1,63}')
 T = TypeVar("T")
 
@@ -38,77 +39,62 @@ def whole_number(raw: str, otherwise: T) -> int | T:
     return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else otherwise
 
 
+def _checked(value: T, good: object, reason: str) -> T:
+    if not good:
+        raise ValueError(reason)
+    return value
+
+
 def text(raw: str) -> str:
-    if not raw.isprintable():
-        raise ValueError("has a line break or an invisible character")
-    return raw
+    return _checked(raw, raw.isprintable(), "has a line break or an invisible character")
 
 
 def switch(raw: str) -> bool:
-    if raw.lower() not in ("on", "off"):
-        raise ValueError(f"{raw!r} is neither on nor off")
-    return raw.lower() == "on"
+    word = raw.lower()
+    return _checked(word == "on", word in ("on", "off"), f"{raw!r} is neither on nor off")
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if raw.lower() not in choices:
-            raise ValueError(f"{raw!r} is none of {', '.join(choices)}")
-        return raw.lower()
-
-    return parse
+    reason = f"is none of {', '.join(choices)}"
+    return lambda raw: _checked(raw.lower(), raw.lower() in choices, f"{raw!r} {reason}")
 
 
 def prefixed(*prefixes: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if not re.fullmatch(rf"({'|'.join(prefixes)})[!-~]+", raw):
-            raise ValueError(f"is no key that begins with {' or '.join(prefixes)}")
-        return raw
-
-    return parse
+    key = re.compile(rf"({'|'.join(prefixes)})[!-~]+")
+    reason = f"is no key that begins with {' or '.join(prefixes)}"
+    return lambda raw: _checked(raw, key.fullmatch(raw), reason)
 
 
 def secret(raw: str) -> str:
-    if len(raw) < 16 or raw.endswith(" random characters"):
-        raise ValueError("keeps no secret (16 characters at least, and not an example)")
-    return raw
+    good = len(raw) >= 16 and not raw.endswith(" random characters")
+    return _checked(raw, good, "keeps no secret (16 characters at least, and not an example)")
 
 
 def web_address(raw: str) -> str:
     """Return the address as browsers write it in Host and Origin, without a slash at its end."""
     try:
         parts = urlsplit(raw)
-        host, port = _ascii_host(parts.hostname or ""), parts.port
+        host, port = parts.hostname or "", parts.port
+        host = f"[{ip_address(host).compressed}]" if ":" in host else host.encode("idna").decode()
     except ValueError as error:
         raise ValueError("is not a web address") from error
-    if parts.scheme not in DEFAULT_PORTS or parts.query or parts.fragment:
-        raise ValueError("is not a web address")
-    if "@" in parts.netloc or not raw.isprintable() or " " in raw:
-        raise ValueError("has a user name or a space in it")
+    is_bare = parts.scheme in DEFAULT_PORTS and not parts.query and not parts.fragment
+    _checked(raw, is_bare and HOST.fullmatch(host), "is not a web address")
+    good = "@" not in parts.netloc and raw.isprintable() and " " not in raw
+    _checked(raw, good, "has a user name or a space in it")
     shown = "" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}"
     return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
 
 
-def _ascii_host(host: str) -> str:
-    if ":" in host:
-        return f"[{ip_address(host).compressed}]"
-    name = host.encode("idna").decode()
-    if not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
-        raise ValueError(name)
-    return name
-
-
 def origins(raw: str) -> tuple[str, ...]:
-    origins = tuple(web_address(part) for part in raw.replace(",", " ").split())
-    if any(urlsplit(origin).path or ";" in origin for origin in origins):
-        raise ValueError("an origin has no path")
-    return origins
+    found = tuple(web_address(part) for part in raw.replace(",", " ").split())
+    bad = any(urlsplit(origin).path or ";" in origin for origin in found)
+    return _checked(found, not bad, "an origin has no path")
 
 
 def currency(raw: str) -> str:
-    if not is_supported(raw.lower()):
-        raise ValueError(f"{raw!r} is no currency that the shop can count in")
-    return raw.lower()
+    good = is_supported(raw.lower())
+    return _checked(raw.lower(), good, f"{raw!r} is no currency that the shop can count in")
 
 
 def time_zone(raw: str) -> ZoneInfo:
@@ -123,9 +109,7 @@ def directory(raw: str) -> Path:
         path = Path(raw).expanduser()
     except RuntimeError as error:  # ~ of somebody who has no account here
         raise ValueError(f"{raw!r} is nobody's folder") from error
-    if not path.is_absolute():
-        raise ValueError(f"{raw!r} is not a full path")
-    return path
+    return _checked(path, path.is_absolute(), f"{raw!r} is not a full path")
 
 
 def is_mail_address(raw: str) -> bool:
@@ -135,9 +119,8 @@ def is_mail_address(raw: str) -> bool:
 
 def mail_address(raw: str) -> str:
     # A setting may name a mailbox of this machine, which no customer has.
-    if not is_mail_address(re.sub("@localhost$", "@localhost.localdomain", raw)):
-        raise ValueError(f"{raw!r} is no mail address")
-    return raw
+    good = is_mail_address(re.sub("@localhost$", "@localhost.localdomain", raw))
+    return _checked(raw, good, f"{raw!r} is no mail address")
 
 
 def mail_url(raw: str) -> str:
@@ -146,43 +129,38 @@ def mail_url(raw: str) -> str:
     try:
         parts = urlsplit(raw)
         parts.port  # noqa: B018 — reading it is the check
-    except ValueError:
-        # The reason may have a part of the password in it.
-        raise ValueError("is not a mail server's address") from None
-    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or not raw.isprintable():
-        raise ValueError("is not a mail server's address")
-    return raw
+        good = parts.scheme in ("smtp", "smtps") and parts.hostname and raw.isprintable()
+    except ValueError:  # its text may have a part of the password in it
+        good = False
+    return _checked(raw, good, "is not a mail server's address")
 
 
 def database_url(raw: str) -> str:
     """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
     scheme, separator, rest = raw.partition("://")
     driver = DRIVERS.get(scheme, scheme)
-    if not separator or driver not in DRIVERS.values():
-        raise ValueError("is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database")
+    reason = "is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database"
+    _checked(raw, separator and driver in DRIVERS.values(), reason)
     if driver.startswith("mysql") and "charset=" not in rest:
         rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
     try:
-        url = make_url(f"{driver}://{rest}")
-    except (ArgumentError, ValueError):
-        # The reason may have a part of the password in it.
+        host = make_url(f"{driver}://{rest}").host or ""
+    except (ArgumentError, ValueError):  # its text may have a part of the password in it
         raise ValueError("is not the address of a database") from None
-    if "@" in (url.host or ""):
-        # What follows the first @ would be taken for the server's name, and shown in errors.
-        raise ValueError("has an @ too many: write %40 for one that is part of the password")
-    return f"{driver}://{rest}"
+    # What follows the first @ would be taken for the server's name, and shown in errors.
+    reason = "has an @ too many: write %40 for one that is part of the password"
+    return _checked(f"{driver}://{rest}", "@" not in host, reason)
 
 
 def proxy(raw: str) -> dict[str, int]:
     """Return ProxyFix's arguments."""
     if raw.lower() == "off":
         return {}
-    allowed = {"for": "x_for", "proto": "x_proto", "host": "x_host", "prefix": "x_prefix"}
     result = {}
     for part in raw.split(","):
         name, _, count = part.strip().partition("=")
-        number = whole_number(count, None)
-        if name not in allowed or number is None:
-            raise ValueError(f"{part!r} is not one of for, proto, host, prefix with a number")
-        result[allowed[name]] = number
+        number = whole_number(count, -1)
+        good = name in ("for", "proto", "host", "prefix") and number >= 0
+        reason = f"{part!r} is not one of for, proto, host, prefix with a number"
+        result[f"x_{name}"] = _checked(number, good, reason)
     return result

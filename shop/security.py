@@ -1,7 +1,5 @@
-"""Headers, hosts, cookies, proxies, forms of other sites, and secrets kept out of the log."""
+"""Headers, hosts, cookies, proxies, and forms of other sites."""
 
-import logging
-import re
 import secrets
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,17 +16,6 @@ from shop.config import is_loopback
 from shop.parsers import DEFAULT_PORTS
 
 BODY_LIMIT = 1024 * 1024
-SECRETS = re.compile(r"\b(sk|rk|whsec|tok)_(?:test_|live_)?[A-Za-z0-9_]{4,}")
-# The password in an address, up to the last @: a password may have one that should be %40.
-PASSWORDS = re.compile(r"(\w://[^\s:/@]*):[^\s/]\S*@")
-# Where database errors repeat what a visitor typed.
-TYPED = re.compile(
-    r"(DETAIL:|CONTEXT:|Duplicate entry|Incorrect [\w ]*value:|syntax to use near) "
-    r".*?(?= for (?:key|column) | at line \d|\n\[SQL|\n\n|\Z)",
-    re.DOTALL,
-)
-# At debug level the SDK logs what it posts, card tokens too, and the engine the rows it reads.
-LOGGERS = ("shop", "shop.sandbox", "stripe", "sqlalchemy.engine.Engine")
 STRIPE_JS = "https://js.stripe.com"
 
 
@@ -66,29 +53,6 @@ class SessionCookie(SecureCookieSessionInterface):
         return "__Secure-session" if request.script_root else "__Host-session"
 
 
-def redact(record: logging.LogRecord) -> bool:
-    """Cut every secret in the record to its kind, traceback included. True: the record is kept."""
-    record.msg, record.args = _redacted(record.getMessage()), None
-    if record.exc_info and not record.exc_text:
-        # Every formatter takes the text that is there already.
-        record.exc_text = logging.Formatter().formatException(record.exc_info)
-    if record.exc_text:
-        record.exc_text = _redacted(record.exc_text)
-    return True
-
-
-def _redacted(text: str) -> str:
-    text = SECRETS.sub(r"\1_[hidden]", text)
-    return TYPED.sub(r"\1 [hidden]", PASSWORDS.sub(r"\1:[hidden]@", text))
-
-
-def init_logging(app: Flask) -> None:
-    """Redact in the loggers, because the handlers are the host's choice."""
-    app.logger.setLevel(logging.INFO)
-    for name in LOGGERS:
-        logging.getLogger(name).addFilter(redact)
-
-
 def init_security(app: Flask) -> None:
     """Set up cookies, host and origin checks, and the headers of every answer."""
     app.url_map.converters["row"] = RowIdConverter
@@ -117,9 +81,7 @@ def trust_proxy(app: Flask) -> None:
 
 def visitor() -> str:
     """Return the visitor's id: the same in all tabs of a browser, made with the first page."""
-    if "visitor" not in session:
-        session["visitor"] = secrets.token_urlsafe(16)
-    return str(session["visitor"])
+    return str(session.setdefault("visitor", secrets.token_urlsafe(16)))
 
 
 def external_url(endpoint: str, **values: Any) -> str:

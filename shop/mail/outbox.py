@@ -19,18 +19,7 @@ from flask import current_app, render_template
 from sqlalchemy import Text, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.db import (
-    Base,
-    Key,
-    RowId,
-    UtcDateTime,
-    changed_rows,
-    db,
-    end_read,
-    insert_once,
-    now,
-    write,
-)
+from shop.db import Base, Key, RowId, changed_rows, db, end_read, insert_once, now, write
 from shop.i18n import force_locale
 from shop.mail import smtp
 from shop.parsers import mail_address
@@ -63,10 +52,10 @@ class Mail(Base):
     context: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(Key, default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
-    due_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
-    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    lease_expires_at: Mapped[datetime | None]
     error: Mapped[str] = mapped_column(Text, default="")
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 def put(
@@ -127,16 +116,10 @@ def newest(most: int = 1000) -> list[Mail]:
 def list_mails() -> list[dict[str, Any]]:
     """Return the newest messages as the JSON of the command line."""
     return [
-        {
-            "order": json.loads(mail.context)["order"],
-            "kind": mail.kind,
-            "to": mail.recipient,
-            "state": mail.state,
-            "attempts": mail.attempts,
-            "error": mail.error,
-        }
+        {"order": json.loads(mail.context)["order"], "kind": mail.kind, "to": mail.recipient,
+         "state": mail.state, "attempts": mail.attempts, "error": mail.error}
         for mail in newest()
-    ]
+    ]  # fmt: skip
 
 
 def _free() -> Any:
@@ -184,14 +167,12 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     public = re.sub(r"[^\s<>]+@[^\s<>]+", "[address]", reason)
     current_app.logger.warning("mail %s was not sent: %s", mail_id, public)
     for_good = isinstance(error, smtp.RecipientRefused) or attempts >= MOST_TRIES
-    minutes = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
-    # After the lease another process may have taken the message over: its outcome counts then.
-    this = update(Mail).where(
-        Mail.id == mail_id, Mail.attempts == attempts, Mail.state == "waiting"
-    )
+    due_at = now() + timedelta(minutes=BACK_OFF[min(attempts, len(BACK_OFF)) - 1])
     values = {"state": "failed" if for_good else "waiting", "lease_expires_at": None}
-    due_at = now() + timedelta(minutes=minutes)
-    statements = [this.values(values | {"due_at": due_at, "error": reason})]
+    # After the lease another process may have taken the message over: its outcome counts then.
+    this = update(Mail).where(Mail.id == mail_id, Mail.attempts == attempts)
+    this = this.where(Mail.state == "waiting").values(values | {"due_at": due_at, "error": reason})
+    statements = [this]
     if isinstance(error, smtp.ServerAway):
         # Each of the others would cost a visitor as long a wait for the same failure.
         others = update(Mail).where(_free(), Mail.id != mail_id)

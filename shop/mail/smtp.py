@@ -23,6 +23,23 @@ ANSWER_SECONDS = 3.0
 MESSAGE_SECONDS = 10.0
 # Refusals that are not about the mailbox: the shop's login, the server's rules, a full mailbox.
 NOT_THE_MAILBOX = re.compile(r"53\d |552 |5\d\d (5\.7\.|5\.2\.2\b)")
+# What the owner is told: the words of the first kind that the failure is of.
+WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (smtplib.SMTPSenderRefused, "{place} refused the sender {error.sender}: {answer}"),
+    (smtplib.SMTPDataError, "{place} did not take the message: {answer}"),
+    (smtplib.SMTPAuthenticationError,
+     "the mail server refused the login in MAIL_URL ({error.smtp_code})"),
+    (smtplib.SMTPResponseException, "{place} answered {answer}"),
+    (smtplib.SMTPServerDisconnected, "{place} broke the connection off"),
+    # What is left of smtplib's errors is about ways to log in.
+    (smtplib.SMTPException, "{place} takes no login that the shop can give, but MAIL_URL has one"),
+    (ssl.SSLCertVerificationError,
+     "the certificate of {place} is not trusted: {error.verify_message}"),
+    (ssl.SSLError, "no encrypted connection to {place} came about: {error.reason}"),
+    (socket.gaierror, "{place} was not found: {reason}"),
+    (TimeoutError, "{place} did not answer in time"),
+    (Exception, "{place} cannot be talked to: {reason}"),
+)  # fmt: skip
 
 
 class NotSent(Exception):
@@ -41,21 +58,23 @@ def send(url: str, message: EmailMessage) -> None:
     """Send the message to its one recipient as `url` (MAIL_URL) says; raise NotSent."""
     if url == "console:":
         body = message.get_body(("plain",))
-        text = body.get_content() if body else ""
         heading = f"--- mail to {message['To']}: {message['Subject']}"
+        text = body.get_content() if body else ""
         print(f"\n{heading}\n{text}---", file=sys.stderr, flush=True)
         return
     server = urlsplit(url)
+    place = server.netloc.rpartition("@")[2]  # without the login
     try:
-        _hand_over(server, message)
+        _hand_over(server, place, message)
     except (smtplib.SMTPException, OSError, UnicodeError) as error:
         # The original is left out: the server's answer to a login may repeat the password.
-        raise _in_words(error, _place(server)) from None
+        raise _in_words(error, place) from None
 
 
-def _hand_over(server: SplitResult, message: EmailMessage) -> None:
+def _hand_over(server: SplitResult, place: str, message: EmailMessage) -> None:
     encryption = ssl.create_default_context()
-    if is_loopback(server.geturl()):
+    near = is_loopback(server.geturl())
+    if near:
         # A mail server on this machine has a certificate of its own making, and nobody can stand
         # between it and the shop.
         encryption.check_hostname = False
@@ -72,7 +91,12 @@ def _hand_over(server: SplitResult, message: EmailMessage) -> None:
         if server.scheme == "smtp" and talk.has_extn("starttls"):
             talk.starttls(context=encryption)
         if server.username:
-            _log_in(talk, server)
+            if not near and not isinstance(talk.sock, ssl.SSLSocket):
+                raise ServerAway(f"{place} offers no encryption, so the password was not sent")
+            user, password = unquote(server.username), unquote(server.password or "")
+            if not (user + password).isascii():
+                raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
+            talk.login(user, password)
         sender, recipient = (message[name].addresses[0].addr_spec for name in ("From", "To"))
         if talk.sock:
             talk.sock.settimeout(MESSAGE_SECONDS)
@@ -85,55 +109,26 @@ def _hand_over(server: SplitResult, message: EmailMessage) -> None:
         talk.close()
 
 
-def _log_in(talk: smtplib.SMTP, server: SplitResult) -> None:
-    """Log in with user and password of MAIL_URL, over a network only when encrypted."""
-    if not isinstance(talk.sock, ssl.SSLSocket) and not is_loopback(server.geturl()):
-        raise ServerAway(f"{_place(server)} offers no encryption, so the password was not sent")
-    user, password = unquote(server.username or ""), unquote(server.password or "")
-    if not (user + password).isascii():
-        raise ServerAway("the login in MAIL_URL has letters that mail servers do not take")
-    talk.login(user, password)
-
-
-def _place(server: SplitResult) -> str:
-    """Return host and port as they stand in MAIL_URL, without the login."""
-    return server.netloc.rpartition("@")[2]
-
-
 def _in_words(error: Exception, place: str) -> NotSent:
     """Return what the owner is told about the failure at `place`."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        [(recipient, refusal)] = error.recipients.items()
+        answer = _answer(*refusal)
+        for_good = answer.startswith("5") and not NOT_THE_MAILBOX.match(answer)
+        kind = RecipientRefused if for_good else NotSent
+        return kind(f"{place} refused the recipient {recipient}: {answer}")
+    answer = ""
     match error:
-        case smtplib.SMTPRecipientsRefused():
-            [(recipient, refusal)] = error.recipients.items()
-            answer = _answer(*refusal)
-            for_good = answer.startswith("5") and not NOT_THE_MAILBOX.match(answer)
-            kind = RecipientRefused if for_good else NotSent
-            return kind(f"{place} refused the recipient {recipient}: {answer}")
-        case smtplib.SMTPSenderRefused(smtp_code=code, smtp_error=said, sender=sender):
-            return NotSent(f"{place} refused the sender {sender}: {_answer(code, said)}")
-        case smtplib.SMTPDataError(smtp_code=code, smtp_error=said):
-            return NotSent(f"{place} did not take the message: {_answer(code, said)}")
-        case smtplib.SMTPAuthenticationError(smtp_code=code):
-            why = f"the mail server refused the login in MAIL_URL ({code})"
         case smtplib.SMTPResponseException(smtp_code=code, smtp_error=said):
-            why = f"{place} answered {_answer(code, said)}"
-        case ssl.SSLCertVerificationError():
-            why = f"the certificate of {place} is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            why = f"no encrypted connection to {place} came about: {error.reason}"
-        case socket.gaierror():
-            why = f"{place} was not found: {error.strerror}"
+            answer = _answer(code, said)
         # smtplib reports a time-out as a broken connection.
-        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
-            why = f"{place} did not answer in time"
-        case smtplib.SMTPServerDisconnected():
-            why = f"{place} broke the connection off"
-        # What is left of smtplib's errors is about ways to log in.
-        case smtplib.SMTPException():
-            why = f"{place} takes no login that the shop can give, but MAIL_URL has one"
-        case _:
-            why = f"{place} cannot be talked to: {getattr(error, 'strerror', None) or error}"
-    return ServerAway(why)
+        case smtplib.SMTPServerDisconnected(__context__=TimeoutError() as cause):
+            error = cause
+    reason = getattr(error, "strerror", None) or error
+    words = next(words for kind, words in WORDS if isinstance(error, kind))
+    about_the_message = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
+    kind = NotSent if about_the_message else ServerAway
+    return kind(words.format(place=place, answer=answer, error=error, reason=reason))
 
 
 def _answer(code: int, said: bytes | str) -> str:
