@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from flask import Flask
 
+from shop.db import db
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
 from tests.databases import on_all, on_sqlite
@@ -437,6 +439,51 @@ def test_too_little_to_be_charged_is_said_in_words(make_app: Callable[..., Flask
     answer = Buyer(app).submit("/payments/session", {"product_id": cheap_id, "quantity": 1})
     assert answer.status == 422
     assert "too little" in answer.words
+
+
+@on_sqlite
+def test_an_order_keeps_the_name_and_price_it_was_made_with(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    with app.app_context():
+        from sqlalchemy import update
+
+        from shop.catalog.models import Product
+        from shop.db import changed_rows, write
+
+        dearer = update(Product).where(Product.id == 1).values(name="Other", unit_amount=9999)
+        write(lambda: changed_rows(dearer))
+    buyer.pay(order["url"])
+    seen = buyer.see(order["order"])
+    assert (seen["state"], seen["amount"], seen["lines"][0]["unit_amount"]) == ("paid", 2000, 2000)
+    assert seen["lines"][0]["name"] != "Other"
+
+
+@on_sqlite
+def test_an_answer_that_comes_after_the_order_was_replaced_ends_its_session(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    other = Buyer(app)
+    wire = Wire(app)
+
+    def replace_first(answer: dict[str, Any]) -> dict[str, Any]:
+        """Have the same buyer's other tab replace the order while Stripe answers."""
+        if answer.get("object") == "checkout.session" and answer.get("status") == "open":
+            wire.change = lambda found: found
+            with app.app_context():
+                from shop.orders.models import Order
+                from shop.payments import release
+
+                release.replace(db.session.query(Order).one().token)
+        return answer
+
+    wire.change = replace_first
+    started = buyer.submit("/payments/session", {}, Accept="application/json")
+    assert started.status == 201
+    sessions = other.get("/sandbox/control/state").json["sessions"]
+    assert sorted(one["status"] for one in sessions) == ["expired", "open"]
+    assert buyer.pay(started.json["url"]).status == 303
+    assert [order["state"] for order in Till.mounted(app).orders()] == ["cancelled", "paid"]
 
 
 def test_a_second_click_while_the_first_still_asks_gets_a_button_to_go_on(app: Flask) -> None:

@@ -513,3 +513,41 @@ def tell_again(app: Flask, buyer: Buyer) -> None:
 def forget_inbox(app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("DELETE FROM stripe_events"))
+
+
+def test_one_key_on_two_orders_is_two_refunds(app: Flask) -> None:
+    for number in (1, 2):
+        Buyer(app).buy()
+        assert refund(app, number, "--amount", "500", "--key", "mug-broken").exit_code == 0
+    assert [order["refunded"] for order in Till.mounted(app).orders()] == [500, 500]
+
+
+def test_the_same_key_over_two_payments_is_one_refund_of_both(app: Flask) -> None:
+    pay_twice(app)
+    for _click in range(2):
+        assert refund(app, 1, "--amount", "3000", "--key", "all-of-it").exit_code == 0
+    assert state(Till.mounted(app)) == ("partially_refunded", 3000)
+
+
+def test_an_unanswered_refund_goes_first_whatever_is_asked_for_next(app: Flask) -> None:
+    till = Till.mounted(app)
+    till.buyer().buy()
+    till.sandbox.api("refuse")
+    assert refund(app, 1, "--amount", "500", "--key", "first").exit_code == 1
+    till.sandbox.api("ok")
+    answered = refund(app, 1, "--amount", "700", "--key", "second")
+    assert (answered.exit_code, "¥500 of order 1 goes back" in answered.output) == (0, True)
+    assert state(till) == ("partially_refunded", 500)
+    assert refund(app, 1, "--amount", "700", "--key", "second").exit_code == 0
+    assert state(till) == ("partially_refunded", 1200)
+
+
+@pytest.mark.parametrize("status", [None, "requires_action", "something_new"])
+def test_a_refund_in_a_state_that_nobody_knows_is_on_its_way(app: Flask, status: Any) -> None:
+    Buyer(app).buy()
+    wire = Wire(app)
+    wire.change = lambda answer: (
+        answer | ({"status": status} if answer.get("object") == "refund" else {})
+    )
+    assert refund(app, 1, "--amount", "500").exit_code == 0
+    assert state(Till.mounted(app)) == ("partially_refunded", 500)

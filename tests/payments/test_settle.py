@@ -345,6 +345,48 @@ def test_konbini_waits_for_the_money_and_is_then_paid(till: Till) -> None:
     assert till.stock("last-mugs") == 4
 
 
+@on_sqlite
+def test_a_cart_that_waits_for_money_is_empty_on_the_next_visit(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    order = buyer.submit("/payments/session", {}, Accept="application/json").json
+    buyer.post(order["url"], {"email": "aya@example.com", "method": "konbini"})
+    assert buyer.see(order["order"])["state"] == "awaiting_payment"
+    assert "Your cart is empty" in buyer.get("/cart").words
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("customer", "kept"),
+    [
+        ({"email": "aya\u200b@example.com "}, "aya@example.com"),
+        ({"email": 7}, None),
+        ({"email": ""}, None),
+        (["nobody"], None),
+    ],
+)
+def test_what_decorates_a_payment_does_not_stop_it(
+    app: Flask, customer: Any, kept: str | None
+) -> None:
+    wire = Wire(app)
+    wire.change = lambda answer: (
+        answer
+        | (
+            {"customer_details": customer, "customer_email": None, "locale": 7}
+            if answer.get("status") == "complete"
+            else {}
+        )
+    )
+    buyer = Buyer(app)
+    order = buyer.order()
+    buyer.pay(order["url"])
+    assert buyer.see(order["order"])["state"] == "paid"
+    mails = Till.mounted(app).mails()
+    assert [mail["to"] for mail in mails if mail["kind"] == "customer_paid"] == (
+        [kept] if kept else []
+    )
+
+
 def test_konbini_that_is_never_paid_gives_the_goods_back(till: Till) -> None:
     buyer = till.buyer()
     order = buyer.order(3, 1)
