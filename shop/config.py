@@ -136,8 +136,8 @@ def is_loopback(url: str | None) -> bool:
     """Tell whether `url` (or none at all) can only be reached from this machine."""
     if url is None:
         return True
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
