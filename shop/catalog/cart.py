@@ -66,9 +66,9 @@ def empty() -> None:
 
 
 def _cart() -> dict[str, Any]:
-    if "cart" not in session:
-        session["cart"] = {"id": secrets.token_urlsafe(16), "items": {}}
-    cart: dict[str, Any] = session["cart"]
+    cart: dict[str, Any] = session.setdefault(
+        "cart", {"id": secrets.token_urlsafe(16), "items": {}}
+    )
     return cart
 
 

@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any
 
 from flask import current_app, render_template
+from flask_babel import force_locale
 from sqlalchemy import Text, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import Base, Key, RowId, changed_rows, db, end_read, insert_once, now, write
-from shop.i18n import force_locale
 from shop.mail import smtp
 from shop.parsers import mail_address
 
