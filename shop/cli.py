@@ -84,8 +84,8 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     else:
         for row in report.mismatches:
             click.echo(_mismatch_line(row))
-        asked = f"{report.checked} open payments asked about"
-        click.echo(f"{asked}, {report.settled} things put right.")
+        asked, settled = report.checked, report.settled
+        click.echo(f"{asked} open payments asked about, {settled} things put right.")
         click.echo(f"{report.agreed} payments agree with Stripe.")
     if report.failures:
         raise click.ClickException(
@@ -109,7 +109,8 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
             click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
     wanted = ledger.sums(entries).left_amount if amount is None else amount
     what = _in_words(Money(wanted, order.currency))
-    what = f"all that is left, {what}," if amount is None else what
+    if amount is None:
+        what = f"all that is left, {what},"
     end_read()  # who takes their time to answer keeps nobody from writing
     if not yes:
         click.confirm(f"Refund {what} of order {number}?", abort=True)
