@@ -35,8 +35,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     mail.init_mail(app)
 
     _version_static_files(app)
-    _register_packages(app)
-    _connect_packages(app)
+    _add_packages(app)
     if app.config["SHOP_MODE"] == "sandbox":
         _mount_sandbox(app)
     security.trust_proxy(app)
@@ -49,9 +48,8 @@ def _configure(app: Flask, environ: Mapping[str, Any]) -> None:
         app.config.update({k: v for k, v in environ.items() if k not in settings.NAMES})
     for name in settings.unknown_names(environ):
         app.logger.warning("%s is set, but there is no such setting. See .env.example.", name)
-    app.config["SECRET_KEY"] = app.config["SECRET_KEY"] or settings.secret_key(
-        app.config["SHOP_DATA_DIR"]
-    )
+    if not app.config["SECRET_KEY"]:
+        app.config["SECRET_KEY"] = settings.secret_key(app.config["SHOP_DATA_DIR"])
     app.config.update(
         BOOTSTRAP_SERVE_LOCAL=True,
         SEND_FILE_MAX_AGE_DEFAULT=86400,
@@ -74,25 +72,16 @@ def _version_static_files(app: Flask) -> None:
             values["v"] = version(values["filename"])
 
 
-def _register_packages(app: Flask) -> None:
+def _add_packages(app: Flask) -> None:
     from shop import board, catalog, cli, payments
-
-    app.register_blueprint(board.bp)
-    app.register_blueprint(catalog.bp)
-    app.register_blueprint(payments.bp)
-    app.cli.add_command(cli.shop)
-
-    @app.get("/healthz")
-    def healthz() -> Any:
-        """Say whether the database answers."""
-        return db.health()
-
-
-def _connect_packages(app: Flask) -> None:
-    """Give the pages of one package the words of another, without an import between them."""
     from shop.catalog import cart, products
     from shop.payments.views import order_waiting
 
+    for package in (board, catalog, payments):
+        app.register_blueprint(package.bp)
+    app.cli.add_command(cli.shop)
+    app.add_url_rule("/healthz", "healthz", db.health)
+    # The pages of one package show the words of another, without an import between them.
     app.jinja_env.globals.update(
         shop_window=products.window, cart_count=cart.count, order_waiting=order_waiting
     )

@@ -111,7 +111,8 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
             click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
     wanted = ledger.sums(entries).left_amount if amount is None else amount
     what = _in_words(Money(wanted, order.currency))
-    what = f"all that is left, {what}," if amount is None else what
+    if amount is None:
+        what = f"all that is left, {what},"
     end_read()  # who takes their time to answer keeps nobody from writing
     if not yes:
         click.confirm(f"Refund {what} of order {number}?", abort=True)

@@ -91,12 +91,11 @@ def load(environ: Mapping[str, Any]) -> dict[str, Any]:
     values = {setting.name: _value(setting, environ.get(setting.name)) for setting in SETTINGS}
     _refuse_contradictions(values)
     key, sandbox = values["STRIPE_SECRET_KEY"], values["SHOP_SANDBOX"]
+    if sandbox is None:
+        sandbox = is_loopback(values["SHOP_PUBLIC_URL"])
+    values["SHOP_MODE"] = "sandbox" if sandbox else "off"
     if key:
         values["SHOP_MODE"] = "live" if _is_live(key) else "test"
-    elif sandbox or (sandbox is None and is_loopback(values["SHOP_PUBLIC_URL"])):
-        values["SHOP_MODE"] = "sandbox"
-    else:
-        values["SHOP_MODE"] = "off"
     if values["SHOP_LEGACY_CHARGE"] is None:
         values["SHOP_LEGACY_CHARGE"] = values["SHOP_MODE"] == "sandbox"
     if values["SHOP_OWNER_EMAIL"] is None:
@@ -136,8 +135,8 @@ def is_loopback(url: str | None) -> bool:
     """Tell whether `url` (or none at all) can only be reached from this machine."""
     if url is None:
         return True
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False

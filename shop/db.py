@@ -108,9 +108,9 @@ def init_database(app: Flask) -> None:
         engine = db.engine
     if engine.dialect.name == "sqlite":
         _init_sqlite(engine)
-    if not event.contains(db.session, "before_flush", _refuse_flush):
-        event.listen(db.session, "before_flush", _refuse_flush)
-        event.listen(db.session, "before_commit", _refuse_commit)
+    if not event.contains(db.session, "before_flush", _refuse_change):
+        event.listen(db.session, "before_flush", _refuse_change)
+        event.listen(db.session, "before_commit", _refuse_change)
         event.listen(db.session, "do_orm_execute", _refuse_statement)
 
 
@@ -254,17 +254,11 @@ def _is_passing(error: DBAPIError) -> bool:
     return state in ("40001", "40P01") or number in (1213, 1020, 1205)
 
 
-def _refuse_flush(session: Session, *_: Any) -> None:
+def _refuse_change(session: Session, *_: Any) -> None:
     if not session.info.get("writing"):
-        raise RuntimeError("changes are written inside write() only")
+        raise RuntimeError("changes are written and committed inside write() only")
 
 
 def _refuse_statement(state: ORMExecuteState) -> None:
-    statement = state.is_insert or state.is_update or state.is_delete
-    if statement and not state.session.info.get("writing"):
-        raise RuntimeError("statements that write run inside write() only")
-
-
-def _refuse_commit(session: Session) -> None:
-    if not session.info.get("writing"):
-        raise RuntimeError("write() alone commits")
+    if state.is_insert or state.is_update or state.is_delete:
+        _refuse_change(state.session)

@@ -1,13 +1,13 @@
 """Sample goods and topics, in the shop's language, so that a new shop is not empty."""
 
 from flask import current_app
+from flask_babel import force_locale
 from flask_babel import gettext as _
 from sqlalchemy import select
 
 from shop.board.models import Topic
 from shop.catalog.models import Product
 from shop.db import db, write
-from shop.i18n import force_locale
 
 
 def fill() -> int:
@@ -18,14 +18,14 @@ def fill() -> int:
 
 def _fill() -> int:
     there = set(db.session.scalars(select(Product.slug)))
-    goods = [product for product in _goods() if product.slug not in there]
-    wrote = db.session.scalar(select(Topic.id).limit(1)) is not None
-    topics = [] if wrote else _topics()
+    samples: list[Product | Topic] = [good for good in _goods() if good.slug not in there]
+    if db.session.scalar(select(Topic.id).limit(1)) is None:
+        samples += _topics()
     # One by one: the T-shirt comes first in the shop because it is the first row.
-    for sample in (*goods, *topics):
+    for sample in samples:
         db.session.add(sample)
         db.session.flush()
-    return len(goods) + len(topics)
+    return len(samples)
 
 
 def _goods() -> list[Product]:

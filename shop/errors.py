@@ -87,27 +87,19 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
 
 
-def page(
-    status: int,
-    code: str,
-    title: str,
-    message: str,
-    *,
-    order: str | None = None,
-    resend_to: str | None = None,
-) -> Response:
+def page(status: int, code: str, title: str, message: str, **ways: str | None) -> Response:
     """Return the error page, or its JSON, with this status.
 
-    `resend_to`: the address to which the form that failed can be sent again as it was typed.
+    `ways`: `order`, the token of an order to go back to, and `resend_to`, the address to which the
+    form that failed can be sent again as it was typed.
     """
     if wants_json():
         response = no_store(jsonify({"error": {"code": code, "message": message}}))
     else:
-        typed = request.form.items(multi=True) if resend_to else ()
+        typed = request.form.items(multi=True) if ways.get("resend_to") else ()
         fields = [(k, v.replace("\x00", "")) for k, v in typed if k not in NOT_GIVEN_BACK]
-        names = {"code": code, "title": title, "message": message, "order": order}
-        html = render_template("errors/error.html", **names, resend_to=resend_to, fields=fields)
-        response = no_store(html)
+        names = {"code": code, "title": title, "message": message, "fields": fields}
+        response = no_store(render_template("errors/error.html", **names, **ways))
     response.status_code = status
     if status in (429, 503):
         response.headers.setdefault("Retry-After", "30")

@@ -1,29 +1,28 @@
 """Which language a visitor reads, and how money and dates look in it."""
 
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlencode
 
 from flask import Flask, current_app, g, has_request_context, request, session, url_for
-from flask_babel import force_locale, format_datetime, get_locale
+from flask_babel import format_datetime, get_locale
 
 from shop.config import LANGUAGES
 from shop.extensions import babel
 from shop.money import Money
 
-__all__ = ["current_language", "force_locale", "init_languages"]
-
 
 def init_languages(app: Flask) -> None:
     """Set up the choice of language and the filters that the templates use."""
-    babel.init_app(
-        app,
-        locale_selector=_select_language,
-        timezone_selector=lambda: app.config["SHOP_TIMEZONE"].key,
+    zone = app.config["SHOP_TIMEZONE"].key
+    babel.init_app(app, locale_selector=_select_language, timezone_selector=lambda: zone)
+    app.jinja_env.filters.update(
+        money=format_money,
+        moment=format_moment,
+        # As HTML's `datetime` attribute takes an instant, and back.
+        isoformat=partial(datetime.isoformat, timespec="seconds"),
+        instant=datetime.fromisoformat,
     )
-    app.add_template_filter(format_money, "money")
-    app.add_template_filter(format_moment, "moment")
-    app.add_template_filter(isoformat, "isoformat")
-    app.add_template_filter(datetime.fromisoformat, "instant")
     app.jinja_env.globals.update(
         current_language=current_language, language_link=language_link, minor=format_minor
     )
@@ -58,11 +57,6 @@ def format_moment(moment: datetime) -> str:
     return str(format_datetime(moment, pattern))
 
 
-def isoformat(moment: datetime) -> str:
-    """Return an instant as HTML's `datetime` attribute takes it."""
-    return moment.isoformat(timespec="seconds")
-
-
 def _remember_choice() -> None:
     """Keep the language chosen by a link (`?lang=ja`) for the pages that follow."""
     choice = request.args.get("lang")
@@ -71,12 +65,11 @@ def _remember_choice() -> None:
 
 
 def _select_language() -> str:
+    usual = current_app.config["SHOP_LOCALE"]
     if not has_request_context():
-        return str(current_app.config["SHOP_LOCALE"])
+        return str(usual)
     if "language" not in g:
         chosen = session.get("language")
         accepted = request.accept_languages.best_match(LANGUAGES)
-        g.language = (
-            chosen if chosen in LANGUAGES else accepted or current_app.config["SHOP_LOCALE"]
-        )
+        g.language = chosen if chosen in LANGUAGES else accepted or usual
     return str(g.language)

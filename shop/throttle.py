@@ -14,14 +14,11 @@ from flask_babel import ngettext
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.db import Base, Key, UtcDateTime, changed_rows, db, now, write
+from shop.db import Base, Key, changed_rows, db, now, write
 from shop.errors import ShopError, wants_json
 
 # Addresses that hosts give their own machines.
-INSIDE = [
-    ip_network(part)
-    for part in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-]
+INSIDE = "10.0.0.0/8 100.64.0.0/10 172.16.0.0/12 192.168.0.0/16 fc00::/7".split()
 SWEPT = 100
 
 
@@ -73,7 +70,7 @@ class Throttle(Base):
 
     id: Mapped[str] = mapped_column(Key, primary_key=True)
     count: Mapped[int]
-    ends_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    ends_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class TooFast(ShopError):
@@ -88,10 +85,7 @@ class TooFast(ShopError):
 
 
 def refusal(name: str, *who: str) -> TooFast | None:
-    """Count a try as count() does; return what the form says to a person who is too fast.
-
-    Programs are told at once: TooFast is raised to them.
-    """
+    """Count a try; return what the form says to a person who is too fast, raise it to programs."""
     try:
         count(name, *who)
     except TooFast as fast:
@@ -102,10 +96,9 @@ def refusal(name: str, *who: str) -> TooFast | None:
 
 
 def count(name: str, *who: str, with_network: bool = True) -> None:
-    """Count one more try of a visitor, order or address, and of the network that it comes from.
+    """Count a try of a visitor, order or address, then of its network; raise TooFast at a limit.
 
-    Raises TooFast where a limit is used up. Behind it none counts: a visitor who is stopped takes
-    nothing from those who share the network.
+    Behind a limit none counts: who is stopped takes nothing from those who share the network.
     """
     limit = LIMITS[name]
     budgets = dict.fromkeys(who, limit.most)
@@ -120,10 +113,8 @@ def count(name: str, *who: str, with_network: bool = True) -> None:
 def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
     """Count inside write(), in this order; return how many seconds to wait, 0 for a try let in."""
     moment, secret = now(), current_app.config["SECRET_KEY"].encode()
-    keys = {
-        hmac.new(secret, f"{name} {who}".encode(), sha256).hexdigest(): most
-        for who, most in budgets.items()
-    }
+    names = {who: f"{name} {who}".encode() for who in budgets}
+    keys = {hmac.new(secret, names[who], sha256).hexdigest(): most for who, most in budgets.items()}
     # Windows that have ended are deleted in passing, ours first. They are looked for before: a
     # DELETE of all that have ended waits for every row that is just written, on MariaDB even where
     # none has ended.
@@ -158,5 +149,5 @@ def network(address: str | None) -> tuple[str, bool]:
         return "unknown", False
     # A server that listens to both kinds says ::ffff:192.0.2.7, and all of IPv4 is one /48 of it.
     ip = getattr(ip, "ipv4_mapped", None) or ip
-    inside = ip.is_loopback or ip.is_link_local or any(ip in part for part in INSIDE)
+    inside = ip.is_loopback or ip.is_link_local or any(ip in ip_network(part) for part in INSIDE)
     return str(ip_network((ip, 24 if ip.version == 4 else 48), strict=False)), not inside

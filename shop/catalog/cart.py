@@ -66,10 +66,8 @@ def empty() -> None:
 
 
 def _cart() -> dict[str, Any]:
-    if "cart" not in session:
-        session["cart"] = {"id": secrets.token_urlsafe(16), "items": {}}
-    cart: dict[str, Any] = session["cart"]
-    return cart
+    fresh = {"id": secrets.token_urlsafe(16), "items": {}}
+    return session.setdefault("cart", fresh)  # type: ignore[no-any-return]
 
 
 def _items() -> dict[str, int]:

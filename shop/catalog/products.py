@@ -60,12 +60,13 @@ class Choice:
 
 def window() -> Sequence[Product]:
     """Return the few products that are shown beside the board."""
-    return _on_sale(WINDOW_SIZE)
+    return catalogue(WINDOW_SIZE)
 
 
-def catalogue() -> Sequence[Product]:
-    """Return the products on sale."""
-    return _on_sale(CATALOGUE_SIZE)
+def catalogue(most: int = CATALOGUE_SIZE) -> Sequence[Product]:
+    """Return the products on sale, oldest first."""
+    on_sale = select(Product).where(Product.active).order_by(Product.id)
+    return db.session.scalars(on_sale.limit(most)).all()
 
 
 def get_product(slug: str) -> Product:
@@ -120,12 +121,5 @@ def lacks(product_id: int, quantity: int) -> bool:
 
 def put_back(product_id: int, quantity: int) -> None:
     """Put pieces back into the stock, inside write(); a product without a limit stays so."""
-    changed_rows(
-        update(Product).where(Product.id == product_id).values(stock=Product.stock + quantity)
-    )
-
-
-def _on_sale(most: int) -> Sequence[Product]:
-    return db.session.scalars(
-        select(Product).where(Product.active).order_by(Product.id).limit(most)
-    ).all()
+    product = update(Product).where(Product.id == product_id)
+    changed_rows(product.values(stock=Product.stock + quantity))

@@ -58,12 +58,9 @@ def customer_links(orders: Sequence[Order], language: str) -> None:
     Unlike the other messages, this one is sent each time a customer asks.
     """
     newest = orders[0]
-    listed = [
-        order.to_dict() | {"created": order.created_at.isoformat(), "link": _link(order)}
-        for order in orders
-    ]
+    listed = [_said(order) | {"created": order.created_at.isoformat()} for order in orders]
     said = newest.to_dict() | {"orders": listed}
-    outbox.put_again(_subject(newest), "customer_links", newest.email, language, said)
+    outbox.put_again(f"order-{newest.id}", "customer_links", newest.email, language, said)
 
 
 def staff_new_order(order: Order, missing: str | None = None) -> None:
@@ -93,14 +90,12 @@ def staff_dispute(order: Order, amount: int, reason: str, inquiry: bool, dispute
     told of by a mail of its own.
     """
     about = f"{dispute_id}-inquiry" if inquiry else dispute_id
-    said = {"disputed": amount, "reason": reason, "inquiry": inquiry}
-    _tell_staff(order, "staff_dispute", about, **said)
+    _tell_staff(order, "staff_dispute", about, disputed=amount, reason=reason, inquiry=inquiry)
 
 
 def staff_dispute_closed(order: Order, amount: int, outcome: str, dispute_id: str) -> None:
     """Tell the shop how a dispute ended (`outcome`: won or lost); `amount` in minor units."""
-    said = {"disputed": amount, "outcome": outcome}
-    _tell_staff(order, "staff_dispute_closed", dispute_id, **said)
+    _tell_staff(order, "staff_dispute_closed", dispute_id, disputed=amount, outcome=outcome)
 
 
 def init_mail(app: Flask) -> None:
@@ -122,20 +117,14 @@ def init_mail(app: Flask) -> None:
 
 def _tell_customer(order: Order, kind: str, about: str = "", **more: Any) -> None:
     if order.email:
-        said = order.to_dict() | {"link": _link(order)} | more
-        outbox.put(_subject(order), kind, order.email, order.language, said, about)
+        said = _said(order) | more
+        outbox.put(f"order-{order.id}", kind, order.email, order.language, said, about)
 
 
 def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
-    config = current_app.config
-    said = order.to_dict() | {"link": _link(order)} | more
-    to, language = config["SHOP_OWNER_EMAIL"], config["SHOP_LOCALE"]
-    outbox.put(_subject(order), kind, to, language, said, about)
+    to, language = current_app.config["SHOP_OWNER_EMAIL"], current_app.config["SHOP_LOCALE"]
+    outbox.put(f"order-{order.id}", kind, to, language, _said(order) | more, about)
 
 
-def _subject(order: Order) -> str:
-    return f"order-{order.id}"
-
-
-def _link(order: Order) -> str:
-    return external_url("payments.order", token=order.token)
+def _said(order: Order) -> dict[str, Any]:
+    return order.to_dict() | {"link": external_url("payments.order", token=order.token)}

@@ -16,11 +16,11 @@ from functools import partial
 from typing import Any
 
 from flask import current_app, render_template
+from flask_babel import force_locale
 from sqlalchemy import Text, UniqueConstraint, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import Base, Key, RowId, changed_rows, db, end_read, insert_once, now, write
-from shop.i18n import force_locale
 from shop.mail import smtp
 from shop.parsers import mail_address
 
@@ -159,8 +159,7 @@ def _send(mail_id: int) -> bool:
 
 def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     """Keep with the message why it did not leave, and when to try again, if at all."""
-    named = isinstance(error, smtp.NotSent)
-    text = str(error) if named else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, smtp.NotSent) else f"{type(error).__name__}: {error}"
     # One line, without the NUL that PostgreSQL refuses.
     reason = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
     # The log is read by more people than the outbox, so no customer's address goes there.
@@ -171,8 +170,8 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     values = {"state": "failed" if for_good else "waiting", "lease_expires_at": None}
     # After the lease another process may have taken the message over: its outcome counts then.
     this = update(Mail).where(Mail.id == mail_id, Mail.attempts == attempts)
-    this = this.where(Mail.state == "waiting").values(values | {"due_at": due_at, "error": reason})
-    statements = [this]
+    mine = this.where(Mail.state == "waiting")
+    statements = [mine.values(values | {"due_at": due_at, "error": reason})]
     if isinstance(error, smtp.ServerAway):
         # Each of the others would cost a visitor as long a wait for the same failure.
         others = update(Mail).where(_free(), Mail.id != mail_id)

@@ -220,8 +220,8 @@ MAILS = sorted(path.name.removesuffix(".subject.txt") for path in SUBJECTS)
 @pytest.mark.parametrize("kind", MAILS)
 def test_mail_is_japanese(app: Flask, kind: str) -> None:
     from flask import render_template
+    from flask_babel import force_locale
 
-    from shop.i18n import force_locale
     from shop.orders.queries import get_order
     from shop.orders.states import ORDERED
 
