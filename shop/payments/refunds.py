@@ -162,9 +162,13 @@ def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
 
 
 def _refuse_repeated(order: Order, entries: Sequence[LedgerEntry], amount: int) -> None:
-    for entry in entries:
-        recent = now() - entry.created_at < REPEATED_WITHIN
-        if entry.is_refund and recent and entry.amount == amount:
+    """Raise Repeated if the amount went back within a day, in one part or over several payments."""
+    recent = [e for e in entries if e.is_refund and now() - e.created_at < REPEATED_WITHIN]
+    wishes: dict[str, int] = {}
+    for entry in recent:
+        wish = (entry.key or "").rpartition("-")[0] or str(entry.stripe_id)
+        wishes[wish] = wishes.get(wish, 0) + entry.amount
+        if amount in (entry.amount, wishes[wish]):
             when = format_moment(entry.created_at)
             raise Repeated(amount=_say(order, amount), when=when)
 

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from shop.db import db
 from shop.errors import ShopError
+from shop.orders import ledger
 from shop.payments import gateway
 from shop.payments import refunds as giving_back
 from shop.payments.gateway.objects import Refund
@@ -527,6 +528,16 @@ def test_the_same_key_over_two_payments_is_one_refund_of_both(app: Flask) -> Non
     for _click in range(2):
         assert refund(app, 1, "--amount", "3000", "--key", "all-of-it").exit_code == 0
     assert state(Till.mounted(app)) == ("partially_refunded", 3000)
+
+
+def test_an_amount_over_two_payments_is_recognised_within_a_day(app: Flask) -> None:
+    pay_twice(app)
+    assert refund(app, 1, "--amount", "1500").exit_code == 0
+    assert refund(app, 1, "--amount", "1000").exit_code == 0
+    with app.app_context():
+        assert [entry.amount for entry in ledger.entries(1)][2:] == [1500, 500, 500]
+    again = refund(app, 1, "--amount", "1000")
+    assert (again.exit_code, "¥1,000 of this order went back already" in again.output) == (1, True)
 
 
 def test_an_unanswered_refund_goes_first_whatever_is_asked_for_next(app: Flask) -> None:
