@@ -182,7 +182,7 @@ def _carry_out(entry_id: int, done: list[Money]) -> None:
     order = db.session.get_one(Order, entry.order_id)
     payment = db.session.get_one(LedgerEntry, entry.payment_id)
     order_id, payment_id, key = order.id, payment.id, entry.key or ""
-    metadata = {"order": order.client_reference, "number": str(order.number), "refund": key}
+    metadata = {"order": order.client_reference, "refund": key}
     params = gateway.naming(str(payment.stripe_id)) | {"amount": entry.amount, "metadata": metadata}
     is_forgotten = now() - entry.created_at > attempts.KEY_LIFETIME
     is_asked = entry.is_asked
