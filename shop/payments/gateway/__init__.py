@@ -113,18 +113,13 @@ def retrieve_charge(charge_id: str) -> Charge:
     return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
 
-def list_charges(since: datetime, before: datetime | None = None) -> list[Charge]:
-    """Return the charges of a span of time, newest first.
+def list_charges(since: datetime) -> list[Charge]:
+    """Return the charges made since then, newest first.
 
     Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/charges/list
     """
-    span = {"gte": int(since.timestamp())}
-    if before is not None:
-        span["lt"] = int(before.timestamp())
-    return _list(
-        lambda client, after: client.v1.charges.list({"created": span, **after}),  # type: ignore[arg-type]
-        read_charge,
-    )
+    wanted = {"created": {"gte": int(since.timestamp())}}
+    return _list(lambda client, after: client.v1.charges.list({**wanted, **after}), read_charge)  # type: ignore[arg-type]
 
 
 def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list[Event]:

@@ -148,7 +148,6 @@ class Event:
     order: str = ""
     payment_intent: str = ""
     charge: str = ""
-    created_at: datetime | None = None
 
 
 def read_session(answer: Any) -> CheckoutSession:
@@ -241,7 +240,6 @@ def read_event(answer: Any) -> Event:
     metadata = _fields(subject.get("metadata"))
     is_charge = subject.get("object") == "charge"
     charge = own_id if is_charge else _exact(_expanded(subject.get("charge")).get("id"))
-    created = data.get("created")
     return Event(
         id=_id(data["id"]),
         type=_id(data["type"]),
@@ -251,7 +249,6 @@ def read_event(answer: Any) -> Event:
         order=_exact(metadata.get("order")) or "",
         payment_intent=_exact(_expanded(subject.get("payment_intent")).get("id")) or "",
         charge=charge or "",
-        created_at=datetime.fromtimestamp(created, UTC) if type(created) is int else None,
     )
 
 
