@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -43,8 +43,14 @@ class Answer:
 class Browser:
     """A visitor's browser: keeps cookies, follows no redirect unless told, fills in form tokens."""
 
-    def __init__(self, app: Flask | None = None, base: str = "http://127.0.0.1:5000") -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        base: str = "http://127.0.0.1:5000",
+        after_post: Callable[[], None] | None = None,
+    ) -> None:
         self.base = base
+        self._after_post = after_post
         self._app = app
         self._client = app.test_client() if app else None
         self._session = None if app else requests.Session()
@@ -54,7 +60,10 @@ class Browser:
 
     def post(self, url: str, data: Any = None, **headers: str) -> Answer:
         """Send the form as it is, without a token."""
-        return self._request("POST", url, data, headers)
+        answer = self._request("POST", url, data, headers)
+        if self._after_post:
+            self._after_post()
+        return answer
 
     def submit(self, url: str, data: Mapping[str, Any], **headers: str) -> Answer:
         """Send the form with the token of a page that this browser has seen."""
@@ -153,10 +162,10 @@ class Switches:
         key = {"Authorization": "Bearer sk_test_standalone"}
         answer = self._browser.post(f"{self._root}/v1/{path}", params, **key)
         assert answer.status == 200, answer.text
-        self._await_deliveries()
+        self.await_deliveries()
         return dict(answer.json)
 
-    def _await_deliveries(self) -> None:
+    def await_deliveries(self) -> None:
         """Wait for what was raised: over sockets it is delivered after the answer."""
         for _ in range(200):
             state = self.state
@@ -176,4 +185,4 @@ class Switches:
             f"{self._root}/control/{name}", fields, Accept="application/json"
         )
         assert answer.status < 400, answer.text
-        self._await_deliveries()
+        self.await_deliveries()

@@ -1,6 +1,7 @@
 """A shop with its way to Stripe, and a WSGI app on a free port."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 from werkzeug.serving import make_server
+from werkzeug.wsgi import ClosingIterator
 
 from shop.catalog.products import get_product
 from shop.db import db
@@ -30,6 +32,8 @@ class Till:
     sandbox: Switches
     base: str
     in_process: bool
+    # Over sockets, what an answer sets off comes after it: events and mails.
+    after_answer: Callable[[], None] | None = None
 
     @classmethod
     def mounted(cls, app: Flask) -> "Till":
@@ -53,11 +57,16 @@ class Till:
             )
             shop_server.app = app
             switches = Switches(Browser(base=sandbox_server.base), sandbox_server.base)
-            yield cls(app, switches, shop_server.base, in_process=False)
+
+            def wait() -> None:
+                switches.await_deliveries()
+                shop_server.wait_until_idle()
+
+            yield cls(app, switches, shop_server.base, in_process=False, after_answer=wait)
 
     def buyer(self) -> Buyer:
-        """Return a new visitor."""
-        return Buyer(self.app if self.in_process else None, self.base)
+        """Return a new visitor, who does nothing more until all that a form sets off is done."""
+        return Buyer(self.app if self.in_process else None, self.base, self.after_answer)
 
     def mails(self) -> list[dict[str, Any]]:
         """Return the outbox."""
@@ -84,6 +93,8 @@ class Served:
         self._server: Any = make_server("127.0.0.1", 0, self._call, threaded=True)
         # Closing waits for what is still being answered, so that no test disturbs the next.
         self._server.daemon_threads = False
+        self._answering = 0
+        self._count = threading.Lock()
         self.base = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.01,), daemon=True
@@ -98,5 +109,18 @@ class Served:
         self._thread.join()
         self._server.server_close()
 
+    def wait_until_idle(self) -> None:
+        """Wait for what is done after an answer, such as sending a mail."""
+        for _ in range(400):
+            if not self._answering:
+                return
+            time.sleep(0.01)
+        raise AssertionError("the server is still answering")
+
     def _call(self, environ: dict[str, Any], start_response: Any) -> Any:
-        return self.app(environ, start_response)
+        self._add(1)
+        return ClosingIterator(self.app(environ, start_response), lambda: self._add(-1))
+
+    def _add(self, number: int) -> None:
+        with self._count:
+            self._answering += number

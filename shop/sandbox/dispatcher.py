@@ -137,7 +137,10 @@ def http_deliver(url: str) -> Deliver:
         }
         try:
             connection.request("POST", target, payload, headers)
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            # A server whose answer is not read to its end sees the connection break off.
+            answer.read(65536)
+            return answer.status
         finally:
             connection.close()
 
