@@ -102,7 +102,7 @@ class Visitor:
         """Write something on the page that is open."""
         self.page.locator("[name=comment]").fill(comment)
         self.page.locator("[name=name]").fill(name)
-        self.page.locator("form:has([name=comment]) button").click()
+        self.press("form:has([name=comment]) button")
 
     def pay(self, number: str = "4242 4242 4242 4242") -> None:
         """Fill in the payment page that is open and press its button."""
@@ -110,7 +110,12 @@ class Visitor:
         self.page.locator("[name=number]").fill(number)
         self.page.locator("[name=expiry]").fill("12 / 40")
         self.page.locator("[name=cvc]").fill("123")
-        self.page.locator("form:has([name=number]) button").click()
+        self.press("form:has([name=number]) button")
+
+    def press(self, selector: str) -> None:
+        """Press the first of what leads to another page, and wait until that page is there."""
+        with self.page.expect_navigation():
+            self.page.locator(selector).first.click()
 
     def _hear(self, message: ConsoleMessage) -> None:
         # A page that says no (402, 404, 422) is written into the console, too; see _look.

@@ -22,10 +22,6 @@ STATES = (
 def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None:
     """Bring the visitor to every page of the shop, and look at each."""
     page = visitor.page
-
-    def click(selector: str) -> None:
-        page.locator(selector).first.click()
-
     for path in ("./", "topics/1", "shop/", "shop/t-shirt", "shop/last-mugs", "shop/tea-towel"):
         visitor.go(path)
         look(path)
@@ -37,17 +33,17 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
         look(path)
     visitor.go("orders")
     page.locator("[name=email]").fill("aya")
-    click("form:has([name=email]) button")
+    visitor.press("form:has([name=email]) button")
     look("orders of no address")
     visitor.go("cart")
     look("empty cart")
     for slug in ("postcards", "last-mugs"):
         visitor.go(f"shop/{slug}")
-        click("[formaction]")
+        visitor.press("[formaction]")
     look("cart")
     buy_and_return(visitor)
     look("cart with an order that waits")
-    click(".notice a")
+    visitor.press(".notice a")
     token = page.url.rpartition("/")[2]
     look("order")
     visitor.go(f"payments/card?order={token}")
@@ -62,17 +58,17 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
     visitor.go("./")
     page.locator("[name=comment]").fill("kept")
     visitor.context.clear_cookies()
-    click("form:has([name=comment]) button")
+    visitor.press("form:has([name=comment]) button")
     look("stale form")
 
 
 def buy_and_return(visitor: Visitor, pay: bool = False) -> None:
     visitor.go("shop/t-shirt")
-    visitor.page.locator("article form .btn-primary").click()
+    visitor.press("article form .btn-primary")
     if pay:
         visitor.pay()
     else:
-        visitor.page.locator(".summary a").click()
+        visitor.press(".summary a")
 
 
 def test_axe_finds_nothing_and_a_small_phone_shows_all(visit: Visit, shop: Shop) -> None:
