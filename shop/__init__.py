@@ -11,7 +11,7 @@ from zlib import crc32
 from flask import Flask
 
 from shop import config as settings
-from shop import db, errors, extensions, i18n, logs, mail, migrations, security
+from shop import db, errors, extensions, i18n, logs, mail, migrations, pages, security, stamps
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -27,10 +27,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     logs.init_logging(app)
     security.init_security(app)
     db.init_database(app)
+    stamps.init_stamps(app)
     extensions.csrf.init_app(app)
     extensions.bootstrap.init_app(app)
     i18n.init_languages(app)
     errors.init_errors(app)
+    pages.init_pages(app)
     migrations.init_schema(app)
     mail.init_mail(app)
 

@@ -31,7 +31,8 @@ def init_languages(app: Flask) -> None:
 
 def current_language() -> str:
     """Return the language in use: `en` or `ja`."""
-    return str(get_locale() or current_app.config["SHOP_LOCALE"])
+    locale = get_locale()
+    return str(locale.language if locale else current_app.config["SHOP_LOCALE"])
 
 
 def language_link(language: str) -> str:

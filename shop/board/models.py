@@ -12,6 +12,7 @@ class Topic(Base):
     """What a visitor posted. `comment` is plain text."""
 
     __tablename__ = "topics"
+    __table_args__ = {"info": {"stamp": "board"}}
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     name: Mapped[str] = mapped_column(Text, default="")
@@ -25,6 +26,7 @@ class Reply(Base):
     """A reply to a topic. Replies have no replies."""
 
     __tablename__ = "replies"
+    __table_args__ = {"info": {"stamp": "board"}}
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     topic_id: Mapped[int] = mapped_column(ForeignKey("topics.id", ondelete="CASCADE"), index=True)

@@ -6,13 +6,15 @@ from flask_babel import gettext as _
 
 from shop.board import bp, service
 from shop.board.forms import CommentForm
+from shop.pages import kept_page
 from shop.parsers import whole_number
 from shop.security import visitor
 from shop.throttle import TooFast, refusal
 
 
 @bp.get("/")
-def index() -> ResponseReturnValue:
+@kept_page
+def index() -> str:
     """Show the newest topics, the form, and the shop window beside them."""
     return _index_page(CommentForm())
 
@@ -31,7 +33,8 @@ def post_topic() -> ResponseReturnValue:
 
 
 @bp.get("/topics/<row:topic_id>")
-def topic(topic_id: int) -> ResponseReturnValue:
+@kept_page
+def topic(topic_id: int) -> str:
     """Show a topic with its replies."""
     return _topic_page(topic_id, CommentForm())
 

@@ -17,6 +17,7 @@ class Product(Base):
     __table_args__ = (
         CheckConstraint("unit_amount > 0", name="unit_amount_positive"),
         CheckConstraint("stock >= 0", name="stock_not_negative"),
+        {"info": {"stamp": "goods"}},
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

@@ -5,17 +5,20 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from shop.catalog import bp, cart, products
+from shop.pages import kept_page
 from shop.parsers import whole_number
 
 
 @bp.get("/shop/")
-def index() -> ResponseReturnValue:
+@kept_page
+def index() -> str:
     """Show everything on sale."""
     return render_template("catalog/index.html", products=products.catalogue())
 
 
 @bp.get("/shop/<slug>")
-def product(slug: str) -> ResponseReturnValue:
+@kept_page
+def product(slug: str) -> str:
     """Show one product."""
     return render_template("catalog/product.html", product=products.get_product(slug))
 

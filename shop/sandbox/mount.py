@@ -1,5 +1,6 @@
 """Mounts the sandbox under `/sandbox` of a shop; the two call each other without a socket."""
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,8 +16,8 @@ from . import create_sandbox
 from .faults import Application
 
 WEBHOOK_PATH = "/payments/webhook"
-# These are requested often and change nothing, so no event is due after them.
-NO_DELIVERY_AFTER = ("/static/", "/bootstrap/", "/healthz")
+# Pages that are only looked at make no event; what is due for other reasons can wait so long.
+SECONDS_BETWEEN_LOOKS = 1
 
 
 class Mount:
@@ -48,6 +49,7 @@ class Mount:
             secret_keys=secret_keys,
         )
         self._dispatch = DispatcherMiddleware(shop, {"/sandbox": self._sandbox})
+        self._next_look = 0.0
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -58,10 +60,10 @@ class Mount:
             return self._shop(environ, start_response)
         here = f"{environ['wsgi.url_scheme']}://{host}{environ.get('SCRIPT_NAME', '')}"
         self._root.set(self._public_url or here)
-        answer = self._dispatch(environ, start_response)
-        if environ.get("PATH_INFO", "").startswith(NO_DELIVERY_AFTER):
-            return answer
-        return ClosingIterator(answer, self._sandbox.extensions["sandbox"].deliver_due)
+        only_looks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        if not only_looks or environ.get("PATH_INFO", "").startswith("/sandbox"):
+            self._next_look = 0.0
+        return ClosingIterator(self._dispatch(environ, start_response), self._deliver_due)
 
     def ask(
         self, method: str, url: str, headers: Mapping[str, str], data: Any
@@ -70,6 +72,7 @@ class Mount:
 
         Raises OSError, as a socket would, where the switch `control/api` says so.
         """
+        self._next_look = 0.0
         parts = urlsplit(url)
         builder = EnvironBuilder(
             parts.path,
@@ -93,6 +96,11 @@ class Mount:
             data=body,
         )
         return self._run(self._shop, builder)[1]
+
+    def _deliver_due(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+            self._sandbox.extensions["sandbox"].deliver_due()
 
     def _run(self, app: Application, builder: EnvironBuilder) -> tuple[bytes, int, Headers]:
         environ = builder.get_environ()

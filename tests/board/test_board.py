@@ -358,8 +358,8 @@ def test_an_empty_board_invites(app: Flask, browser: Browser) -> None:
 def test_a_page_costs_the_same_number_of_statements_however_much_is_on_it(
     app: Flask, browser: Browser, statements: Callable[[], int]
 ) -> None:
-    fill(app, 1)
     browser.get("/")
+    fill(app, 1)
     statements()
     browser.get("/")
     few = statements()

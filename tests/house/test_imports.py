@@ -27,12 +27,13 @@ LAYERS = (
     {"config", "logs", "money", "parsers"},
     {"errors", "extensions", "i18n", "security"},
     {"db"},
-    {"migrations", "throttle"},
+    {"migrations", "stamps", "throttle"},
+    {"pages"},
 )
 REQUEST_NAMES = {"request", "session", "flash", "abort"}
 # What stands between HTTP and the packages; everything else gets what it needs as arguments.
 NEAR_HTTP = {
-    "security.py", "errors.py", "i18n.py", "throttle.py", "mail/__init__.py",
+    "security.py", "errors.py", "i18n.py", "pages.py", "throttle.py", "mail/__init__.py",
     "migrations/__init__.py",
 }  # fmt: skip
 VIEWS = {"payments/card.py"}
