@@ -2,13 +2,16 @@
 
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from flask import Flask
+
+if TYPE_CHECKING:
+    from shop.sandbox.mount import Mount
 
 from shop import config as settings
 from shop import db, errors, extensions, i18n, logs, mail, migrations, pages, security, stamps
@@ -90,23 +93,40 @@ def _add_packages(app: Flask) -> None:
 
 
 def _mount_sandbox(app: Flask) -> None:
-    """Put the stand-in for Stripe under /sandbox, where the till speaks with it in this process."""
-    from shop.sandbox.mount import Mount
+    """Put the stand-in for Stripe under /sandbox, where the till speaks with it in this process.
 
+    It is loaded for the first who pays or looks at it: most visitors only read the board.
+    """
     public_url = app.config["SHOP_PUBLIC_URL"]
     if app.config["STRIPE_WEBHOOK_SECRET"] is None:
         # Every worker process must come to the same secret.
         digest = hmac.new(app.config["SECRET_KEY"].encode(), b"sandbox webhook", "sha256")
         app.config["STRIPE_WEBHOOK_SECRET"] = f"whsec_{digest.hexdigest()}"
-    mount = Mount(
-        app.wsgi_app,
-        app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
-        webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"],
-        public_url=public_url,
-        # Nobody but the shop may use its sandbox's API from elsewhere.
-        secret_keys=None if settings.is_loopback(public_url) else (),
-        control_allowed=lambda _environ: settings.is_loopback(public_url),
-        host_allowed=lambda host: security.is_allowed_host(host, public_url),
-    )
-    app.extensions["stripe_wsgi"] = mount.ask
-    app.wsgi_app = mount  # type: ignore[method-assign]
+    shop = app.wsgi_app
+
+    @cache
+    def mount() -> "Mount":
+        from shop.sandbox.mount import Mount
+
+        return Mount(
+            shop,
+            app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
+            webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"],
+            public_url=public_url,
+            # Nobody but the shop may use its sandbox's API from elsewhere.
+            secret_keys=None if settings.is_loopback(public_url) else (),
+            control_allowed=lambda _environ: settings.is_loopback(public_url),
+            host_allowed=lambda host: security.is_allowed_host(host, public_url),
+        )
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        only_looks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
+        if only_looks and not environ["PATH_INFO"].startswith("/sandbox") and not loaded():
+            return shop(environ, start_response)
+        return mount()(environ, start_response)
+
+    def loaded() -> bool:
+        return mount.cache_info().currsize > 0
+
+    app.extensions["stripe_wsgi"] = lambda *args: mount().ask(*args)
+    app.wsgi_app = answer  # type: ignore[method-assign]

@@ -7,13 +7,17 @@ page goes out.
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from hashlib import blake2b
+from pathlib import Path
+from pickle import UnpicklingError
 from threading import Lock
 from typing import Any
 
 from flask import Flask, Response, current_app, g, request, session
 from flask_wtf.csrf import generate_csrf
+from jinja2.bccache import Bucket, FileSystemBytecodeCache
 from markupsafe import Markup
 
 from shop import stamps
@@ -50,8 +54,26 @@ class Kept:
                 self._characters -= len(self._texts.popitem(last=False)[1])
 
 
+class CompiledTemplates(FileSystemBytecodeCache):
+    """Templates that were compiled once, in a folder; without one each process compiles its own."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take a template from the folder unless it is not there, changed or broken."""
+        with suppress(OSError, EOFError, UnpicklingError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Put a template into the folder if it can be written to."""
+        with suppress(OSError):
+            Path(self.directory).mkdir(exist_ok=True)
+            super().dump_bytecode(bucket)
+
+
 def init_pages(app: Flask) -> None:
     """Give the templates kept parts, and every page its form token; comes after Flask-WTF."""
+    if app.jinja_env.bytecode_cache is None:
+        folder = app.config["SHOP_DATA_DIR"] / "templates"
+        app.jinja_env.bytecode_cache = CompiledTemplates(str(folder))
     app.extensions["kept"] = Kept()
     place = {"csrf_token": lambda: TOKEN_PLACE}
     app.jinja_env.globals.update(kept=_kept_part, stamp=_stamp, **place)
@@ -94,7 +116,7 @@ def _conditional(html: str) -> Response:
     response = Response(status=304) if known else current_app.make_response(html)
     response.set_etag(tag)
     response.headers["Cache-Control"] = "private, no-cache"
-    response.vary.add("Accept-Language")
+    response.headers["Vary"] = "Accept-Language"
     return response
 
 
@@ -102,8 +124,10 @@ def _kept_part(*key: Any, caller: Callable[[], str]) -> str:
     """Return what the block renders, kept by `key`; a None in it says that nothing may be kept."""
     if None in key:
         return caller()
+    if "kept_for" not in g:
+        g.kept_for = current_language(), request.script_root
     kept = current_app.extensions["kept"]
-    key = (*key, current_language(), request.script_root)
+    key = (*key, *g.kept_for)
     html = kept.get(key)
     if html is None:
         html = str(caller())

@@ -1,14 +1,17 @@
 """Headers, hosts, cookies, proxies, and forms of other sites."""
 
 import secrets
+from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, has_request_context, request, session
+from flask import Config, Flask, Response, current_app, g, has_request_context, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from itsdangerous import URLSafeTimedSerializer
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.routing import IntegerConverter
 
@@ -47,6 +50,11 @@ class RowIdConverter(IntegerConverter):
 class SessionCookie(SecureCookieSessionInterface):
     """Flask's signed cookie, with the strictest name and path that the shop's address allows."""
 
+    @cache  # noqa: B019 — one for each application
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        """Return what signs and reads the cookie, made once and not twice a request."""
+        return super().get_signing_serializer(app)
+
     def get_cookie_path(self, app: Flask) -> str:
         """Return the folder that the shop is mounted at."""
         return (request.script_root or "") + "/"
@@ -74,7 +82,7 @@ def init_security(app: Flask) -> None:
     )
     app.config["CONTENT_SECURITY_POLICY"] = content_security_policy(app.config)
     app.before_request(_check_host)
-    app.after_request(_add_headers)
+    app.after_request(partial(_add_headers, _headers(app.config)))
 
 
 def trust_proxy(app: Flask) -> None:
@@ -167,9 +175,9 @@ def _check_host() -> ResponseReturnValue | None:
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
 
 
-def _add_headers(response: Response) -> Response:
+def _headers(config: Config) -> dict[str, str]:
     headers = {
-        "Content-Security-Policy": current_app.config["CONTENT_SECURITY_POLICY"],
+        "Content-Security-Policy": config["CONTENT_SECURITY_POLICY"],
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
@@ -177,10 +185,14 @@ def _add_headers(response: Response) -> Response:
         "Cross-Origin-Resource-Policy": "same-origin",
         "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
     }
-    if current_app.config["SESSION_COOKIE_SECURE"]:
+    if config["SESSION_COOKIE_SECURE"]:
         headers["Strict-Transport-Security"] = "max-age=31536000"
-    for name, value in headers.items():
-        response.headers.setdefault(name, value)
+    return headers
+
+
+def _add_headers(headers: Mapping[str, str], response: Response) -> Response:
+    there = {name for name, _ in response.headers}
+    response.headers.extend({name: headers[name] for name in headers.keys() - there})
     if response.status_code == 308:
         # Werkzeug names scheme and host; where TLS ends elsewhere it would name http.
         path = response.headers["Location"].removeprefix(request.host_url).lstrip("/")

@@ -40,7 +40,9 @@ class Mount:
         self._shop = shop
         self._public_url = public_url
         self._host_allowed = host_allowed
-        self._root: ContextVar[str] = ContextVar("root", default="http://127.0.0.1:5000")
+        self._root: ContextVar[str] = ContextVar(
+            "root", default=public_url or "http://127.0.0.1:5000"
+        )
         self._sandbox = create_sandbox(
             database,
             webhook_secret=webhook_secret,

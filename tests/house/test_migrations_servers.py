@@ -251,7 +251,7 @@ def read() -> Tables:
 
 def renamed(before: Tables) -> Tables:
     """Return the rows of the second schema as the third has them."""
-    after: Tables = {"key_values": []}
+    after: Tables = {"key_values": [], "stamps": []}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})
         after[table] = [{names.get(name, name): row[name] for name in row} for row in rows]
