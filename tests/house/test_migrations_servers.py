@@ -342,7 +342,7 @@ def test_an_upgrade_that_is_killed_is_taken_up_where_it_was(
     ran = run_killed_everywhere("0002")
     fill()
     before = read()
-    ran |= run_killed_everywhere("0003")
+    ran |= run_killed_everywhere("head")
     assert revision() == head()
     assert schema() == wanted
     assert read() == renamed(before)
@@ -360,7 +360,7 @@ def test_an_upgrade_that_is_killed_leaves_nothing_behind(
     fill()
     old_schema, before = schema(), read()
     for most in range(0, 1000, KILL_EVERY):
-        if run_killed("0003", most) is None:
+        if run_killed("head", most) is None:
             break
         assert (revision(), schema(), read()) == ("0002", old_schema, before)
     assert most > 40
