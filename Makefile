@@ -39,8 +39,8 @@ format: $(BIN)/.dev ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BIN)/.dev ## measure what the shop costs beside a bare Flask app
-	PYTHONPATH=. $(BIN)/python docs/benchmark.py
+bench: $(BIN)/.dev .venv/bench ## measure what the shop costs beside a bare Flask route and a Django tutorial
+	$(BIN)/python -m docs.bench
 
 docs: $(BIN)/.dev ## write the settings into README.md and .env.example
 	PYTHONPATH=. $(BIN)/python docs/generate.py
@@ -65,6 +65,10 @@ clean: ## remove the environment and what tools left (never instance/)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
+
+# Beside the environment: nothing of the shop's may find it.
+.venv/bench: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ "django~=5.2"
 
 $(BIN)/.runtime: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
