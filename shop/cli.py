@@ -107,10 +107,10 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
     entries = ledger.entries(order.id)
     for entry in entries:
         if entry.is_refund:
-            money = _in_words(Money(entry.amount, entry.currency))
-            click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
+            click.echo(f"{_in_words(entry.money)} went back on {format_moment(entry.created_at)}.")
     wanted = ledger.sums(entries).left_amount if amount is None else amount
-    what = _in_words(Money(wanted, order.currency))
+    currency = entries[0].currency if entries else order.currency
+    what = _in_words(Money(wanted, currency))
     if amount is None:
         what = f"all that is left, {what},"
     end_read()  # who takes their time to answer keeps nobody from writing

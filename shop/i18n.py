@@ -48,7 +48,7 @@ def format_money(money: Money) -> str:
 
 
 def format_minor(amount: int, currency: str) -> str:
-    """Return an amount in minor units as the reader writes it."""
+    """Return an amount in minor units of any currency as the reader writes it."""
     return format_money(Money(amount, currency))
 
 

@@ -23,6 +23,11 @@ TWO_DECIMAL = frozenset(
 )
 
 
+# What the shop does not sell in, but Stripe may take a payment back in.
+# https://docs.stripe.com/currencies#three-decimal
+THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+
+
 def is_supported(currency: str) -> bool:
     """Tell whether the shop can count in `currency` (lower case); not in three-decimal ones."""
     return currency in ZERO_DECIMAL | WHOLE_HUNDREDS | TWO_DECIMAL
@@ -32,7 +37,8 @@ def is_supported(currency: str) -> bool:
 class Money:
     """An amount in the minor units that Stripe uses, with its currency.
 
-    Raises TypeError for an amount that is no whole number, ValueError for an unknown currency.
+    The shop sells in `is_supported` ones alone, but a bank may take money back in another.
+    Raises TypeError for an amount that is no whole number.
     """
 
     amount: int
@@ -41,8 +47,6 @@ class Money:
     def __post_init__(self) -> None:
         if type(self.amount) is not int:
             raise TypeError(f"money is counted in whole minor units, not {self.amount!r}")
-        if not is_supported(self.currency):
-            raise ValueError(f"no such currency: {self.currency!r}")
 
     def __add__(self, other: Self) -> "Money":
         if not isinstance(other, Money) or other.currency != self.currency:
@@ -55,13 +59,20 @@ class Money:
         return Money(self.amount * count, self.currency)
 
     def format(self, locale: str) -> str:
-        """Return the amount as the reader of `locale` writes it: ¥2,000 or $19.99."""
+        """Return the amount as the reader of `locale` writes it: ¥2,000 or $19.99.
+
+        Nobody can tell how many minor units of an unknown currency make a whole: 1398/XYZ.
+        """
         from babel.numbers import format_currency
 
-        units = Decimal(self.amount) / (1 if self.currency in ZERO_DECIMAL else 100)
-        text = format_currency(
-            units, self.currency.upper(), locale=locale, decimal_quantization=False
-        )
+        code = self.currency.upper()
+        if self.currency in THREE_DECIMAL:
+            units = Decimal(self.amount) / 1000
+        elif is_supported(self.currency):
+            units = Decimal(self.amount) / (1 if self.currency in ZERO_DECIMAL else 100)
+        else:
+            return f"{self.amount}/{code}"
+        text = format_currency(units, code, locale=locale, decimal_quantization=False)
         # CLDR's Japanese writes the full-width sign; the shop writes one sign in both languages.
         text = text.replace("\N{FULLWIDTH YEN SIGN}", "\N{YEN SIGN}")
         # It also asks for a space between a code and its figures, which Babel leaves out.

@@ -42,9 +42,9 @@ def customer_received(order: Order) -> None:
     _tell_customer(order, "customer_received")
 
 
-def customer_refunded(order: Order, amount: int, refund_id: str) -> None:
+def customer_refunded(order: Order, amount: int, currency: str, refund_id: str) -> None:
     """Tell the customer that money (minor units) goes back."""
-    _tell_customer(order, "customer_refunded", refund_id, refund=amount)
+    _tell_customer(order, "customer_refunded", refund_id, refund=amount, of=currency)
 
 
 def customer_shipped(order: Order) -> None:
@@ -78,24 +78,30 @@ def staff_paid_twice(order: Order, money_id: str) -> None:
     _tell_staff(order, "staff_paid_twice", money_id)
 
 
-def staff_refund_failed(order: Order, amount: int, refund_id: str) -> None:
+def staff_refund_failed(order: Order, amount: int, currency: str, refund_id: str) -> None:
     """Tell the shop that a refund (minor units) came back: the customer does not have it."""
-    _tell_staff(order, "staff_refund_failed", refund_id, refund=amount)
+    _tell_staff(order, "staff_refund_failed", refund_id, refund=amount, of=currency)
 
 
-def staff_dispute(order: Order, amount: int, reason: str, inquiry: bool, dispute_id: str) -> None:
+def staff_dispute(
+    order: Order, amount: int, currency: str, reason: str, inquiry: bool, dispute_id: str
+) -> None:
     """Tell the shop that the cardholder's bank takes money (minor units) back, and what to do now.
 
     With `inquiry` the bank only asks, and the money stays for now; a dispute may follow, and is
     told of by a mail of its own.
     """
     about = f"{dispute_id}-inquiry" if inquiry else dispute_id
-    _tell_staff(order, "staff_dispute", about, disputed=amount, reason=reason, inquiry=inquiry)
+    more = {"disputed": amount, "of": currency, "reason": reason, "inquiry": inquiry}
+    _tell_staff(order, "staff_dispute", about, **more)
 
 
-def staff_dispute_closed(order: Order, amount: int, outcome: str, dispute_id: str) -> None:
+def staff_dispute_closed(
+    order: Order, amount: int, currency: str, outcome: str, dispute_id: str
+) -> None:
     """Tell the shop how a dispute ended (`outcome`: won or lost); `amount` in minor units."""
-    _tell_staff(order, "staff_dispute_closed", dispute_id, disputed=amount, outcome=outcome)
+    more = {"disputed": amount, "of": currency, "outcome": outcome}
+    _tell_staff(order, "staff_dispute_closed", dispute_id, **more)
 
 
 def init_mail(app: Flask) -> None:

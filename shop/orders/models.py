@@ -77,9 +77,13 @@ class Order(Base):
         return Money(self.amount, self.currency)
 
     @property
-    def refunded(self) -> Money:
-        """What went back to the customer, or is on its way, from the ledger."""
-        return Money(sum(entry.amount for entry in self.ledger if entry.is_refund), self.currency)
+    def refunded(self) -> list[Money]:
+        """What went back to the customer, or is on its way: a sum for each currency."""
+        went = [entry.money for entry in self.ledger if entry.is_refund]
+        return [
+            Money(sum(money.amount for money in went if money.currency == currency), currency)
+            for currency in dict.fromkeys(money.currency for money in went)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the order as outside programs and mails read it; amounts in minor units."""
@@ -88,7 +92,7 @@ class Order(Base):
             "number": self.number,
             "state": self.state,
             "amount": self.amount,
-            "refunded": self.refunded.amount,
+            "refunded": sum(m.amount for m in self.refunded if m.currency == self.currency),
             "currency": self.currency,
             "mode": self.mode,
             "lines": [
@@ -139,6 +143,11 @@ class LedgerEntry(Base):
     # The payment that a refund gives back.
     payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
+
+    @property
+    def money(self) -> Money:
+        """The amount in its own currency."""
+        return Money(self.amount, self.currency)
 
     @property
     def is_refund(self) -> bool:

@@ -138,9 +138,9 @@ def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
         raise NotRefundable(_("There is nothing left to refund. No money has moved."))
     wanted = left if amount is None else amount
     if not 1 <= wanted <= left:
-        raise BadRefund(amount=_say(order, left))
+        raise BadRefund(amount=_say(Money(left, entries[0].currency)))
     if key is None:
-        _refuse_repeated(order, entries, wanted)
+        _refuse_repeated(entries, wanted)
     asked: list[LedgerEntry] = []
     for payment, rest in ledger.refundable(entries):
         part = min(rest, wanted - sum(entry.amount for entry in asked))
@@ -161,7 +161,7 @@ def _reserve(order_id: int, amount: int | None, key: str | None) -> list[int]:
     return [entry.id for entry in asked]
 
 
-def _refuse_repeated(order: Order, entries: Sequence[LedgerEntry], amount: int) -> None:
+def _refuse_repeated(entries: Sequence[LedgerEntry], amount: int) -> None:
     """Raise Repeated if the amount went back within a day, in one part or over several payments."""
     recent = [e for e in entries if e.is_refund and now() - e.created_at < REPEATED_WITHIN]
     wishes: dict[str, int] = {}
@@ -170,7 +170,7 @@ def _refuse_repeated(order: Order, entries: Sequence[LedgerEntry], amount: int) 
         wishes[wish] = wishes.get(wish, 0) + entry.amount
         if amount in (entry.amount, wishes[wish]):
             when = format_moment(entry.created_at)
-            raise Repeated(amount=_say(order, amount), when=when)
+            raise Repeated(amount=_say(Money(amount, entry.currency)), when=when)
 
 
 def _carry_out(entry_id: int, done: list[Money]) -> None:
@@ -210,7 +210,7 @@ def _carry_out(entry_id: int, done: list[Money]) -> None:
         # What answers the key is this refund, whether or not its labels come back with it.
         write(partial(apply, order_id, payment_id, [replace(found, key=key)]))
     entry = db.session.get_one(LedgerEntry, entry_id, populate_existing=True)
-    money, state, goes_back = Money(entry.amount, entry.currency), entry.state, entry.is_refund
+    money, state, goes_back = entry.money, entry.state, entry.is_refund
     end_read()
     if not goes_back:
         raise NotRefundable(_refused_in_words(state, done))
@@ -225,7 +225,7 @@ def _refuse(entry_id: int) -> bool:
 def _refused_in_words(reason: str, done: list[Money]) -> str:
     if not done:
         return str(_("Stripe refused the refund: %(reason)s No money has moved.", reason=reason))
-    amounts = " + ".join(money.format(current_app.config["SHOP_LOCALE"]) for money in done)
+    amounts = " + ".join(map(_say, done))
     return str(
         _(
             "%(amount)s goes back to the customer. Stripe refused to refund more: %(reason)s",
@@ -235,8 +235,8 @@ def _refused_in_words(reason: str, done: list[Money]) -> str:
     )
 
 
-def _say(order: Order, amount: int) -> str:
-    return Money(amount, order.currency).format(current_app.config["SHOP_LOCALE"])
+def _say(money: Money) -> str:
+    return money.format(current_app.config["SHOP_LOCALE"])
 
 
 def sync(payment_id: int, event: Event | None = None) -> None:
@@ -267,11 +267,11 @@ def apply(
         if not changed_rows(goes_on.values(state=one.state, stripe_id=one.id)):
             continue
         if one.state in REFUND_COUNTS and was not in REFUND_COUNTS:
-            states.log_event(order, "refunded", str(entry.amount))
-            mail.customer_refunded(order, entry.amount, one.id)
+            states.log_event(order, "refunded", f"{entry.amount} {entry.currency}")
+            mail.customer_refunded(order, entry.amount, entry.currency, one.id)
         elif one.state not in REFUND_COUNTS:
-            states.log_event(order, "refund_failed", str(entry.amount))
-            mail.staff_refund_failed(order, entry.amount, one.id)
+            states.log_event(order, "refund_failed", f"{entry.amount} {entry.currency}")
+            mail.staff_refund_failed(order, entry.amount, entry.currency, one.id)
     ledger.update_state(order)
 
 

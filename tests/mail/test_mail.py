@@ -438,13 +438,13 @@ def queue_everything(order: Sold) -> None:
     mail.customer_awaiting(order, "https://pay.example/1", datetime(2026, 11, 25, 15, tzinfo=UTC))
     mail.customer_paid(order)
     mail.customer_shipped(order)
-    mail.customer_refunded(order, 500, "re_1")
+    mail.customer_refunded(order, 500, "jpy", "re_1")
     mail.staff_new_order(order)
     mail.staff_needs_review(order)
     mail.staff_paid_twice(order, "pi_2")
-    mail.staff_refund_failed(order, 500, "re_1")
-    mail.staff_dispute(order, 4000, "fraudulent", inquiry=False, dispute_id="du_1")
-    mail.staff_dispute_closed(order, 4000, "lost", "du_1")
+    mail.staff_refund_failed(order, 500, "jpy", "re_1")
+    mail.staff_dispute(order, 4000, "jpy", "fraudulent", inquiry=False, dispute_id="du_1")
+    mail.staff_dispute_closed(order, 4000, "jpy", "lost", "du_1")
 
 
 def test_every_message_can_be_written_in_both_languages(

@@ -9,8 +9,9 @@ from shop.db import db
 from shop.payments.models import Dispute
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all
+from tests.databases import each_row_both_ways, on_all, on_sqlite
 from tests.payments.test_refunds import command, forget_inbox, kinds
+from tests.post_office import PostOffice
 from tests.wire import Wire
 
 pytestmark = on_all
@@ -154,3 +155,28 @@ def test_a_disputed_payment_is_not_refunded_as_well(app: Flask) -> None:
     refused = command(app, "refund", "1", "--yes")
     assert (refused.exit_code, "No money has moved" in refused.output) == (1, True)
     assert till.orders()[0]["state"] == "paid"
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("amount", "currency", "said"),
+    [(1398, "usd", "$13.98"), (12500, "kwd", "KWD\xa012.500"), (1398, "xyz", "1398/XYZ")],
+)
+def test_a_dispute_is_told_in_its_own_currency(
+    mailing: Flask, office: PostOffice, amount: int, currency: str, said: str
+) -> None:
+    buyer = Buyer(mailing)
+    buyer.buy()
+    Wire(mailing).change = lambda found: (
+        found | {"amount": amount, "currency": currency} if found["object"] == "dispute" else found
+    )
+    charge = buyer.get("/sandbox/control/state").json["charges"][0]["id"]
+    buyer.post(f"/sandbox/control/charges/{charge}/dispute", {})
+    dispute = buyer.get("/sandbox/control/state").json["disputes"][0]["id"]
+    buyer.post(f"/sandbox/control/disputes/{dispute}/close", {"outcome": "lost"})
+    command(mailing, "mail", "send")
+    letters = [mail for mail in office.received if "disput" in str(mail["Subject"])]
+    assert len(letters) == 2
+    for letter in letters:
+        for part in letter.iter_parts():
+            assert said in part.get_content()
