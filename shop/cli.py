@@ -89,6 +89,9 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     else:
         for line in _report_lines(report, dry_run):
             click.echo(line)
+    for one in dict.fromkeys(report.skipped):
+        said = f"Skipped {one}: it is not as Stripe describes such things. Please look at it there."
+        click.echo(said, err=True)
     if report.failures:
         raise click.ClickException(
             f"Not done: {', '.join(report.failures)}. What is written down here stays as it is; "

@@ -46,13 +46,14 @@ def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> 
     for one in found:
         was = db.session.scalar(select(Dispute.state).where(Dispute.stripe_id == one.id))
         is_inquiry = one.state.startswith(INQUIRY)
+        currency = one.currency or order.currency
         if was is None:
             insert_once(
                 Dispute,
                 order_id=order.id,
                 stripe_id=one.id,
                 amount=one.amount,
-                currency=one.currency,
+                currency=currency,
                 reason=one.reason,
                 state="new",
                 opened_at=now(),
@@ -60,7 +61,7 @@ def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> 
         was_inquiry = was is not None and was.startswith(INQUIRY) and was not in DISPUTE_CLOSED
         if was is None or (was_inquiry and not is_inquiry and not one.is_closed):
             states.log_event(order, "disputed", one.reason)
-            mail.staff_dispute(order, one.amount, one.currency, one.reason, is_inquiry, one.id)
+            mail.staff_dispute(order, one.amount, currency, one.reason, is_inquiry, one.id)
         mine = update(Dispute).where(
             Dispute.stripe_id == one.id, Dispute.state.not_in(DISPUTE_CLOSED)
         )
@@ -68,4 +69,4 @@ def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> 
         if changed_rows(mine.values(state=one.state, closed_at=closed_at)) and one.is_closed:
             outcome = "lost" if one.state == "lost" else "won"
             states.log_event(order, f"dispute_{outcome}", one.id)
-            mail.staff_dispute_closed(order, one.amount, one.currency, outcome, one.id)
+            mail.staff_dispute_closed(order, one.amount, currency, outcome, one.id)

@@ -141,6 +141,7 @@ def _take_missed_events(run: Run) -> None:
             return
         before = min(since + SPAN, until + OVERLAP)
         listed = gateway.list_events(since, before, webhook.TYPES)
+        run.report.skipped += listed.unreadable
         recent = select(StripeEvent.id).where(StripeEvent.received_at > since - OVERLAP)
         known = set(db.session.scalars(recent))
         end_read()
@@ -172,12 +173,15 @@ def _compare(run: Run) -> None:
     # Read before Stripe's list, which so has all of them.
     expected = db.session.execute(payments.where(LedgerEntry.created_at > now() - EXPECTED)).all()
     end_read()
-    charges = [charge for charge in gateway.list_charges(since) if charge.is_paid]
-    run.each(charges, compare, lambda charge: f"payment {charge.id}")
+    charges = gateway.list_charges(since)
+    run.report.skipped += charges.unreadable
+    paid = [charge for charge in charges if charge.is_paid]
+    run.each(paid, compare, lambda charge: f"payment {charge.id}")
     if run.is_over():
         return
     for payment_id, token, state in expected:
-        if payment_id not in listed:
+        # What cannot be read may be that payment.
+        if payment_id not in listed and not charges.unreadable:
             mismatch = Mismatch(token, "unknown_at_stripe", state, "no such payment")
             run.report.mismatches.append(mismatch)
     run.report.is_compared = True

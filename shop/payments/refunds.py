@@ -189,7 +189,8 @@ def _carry_out(entry_id: int, done: list[Money]) -> None:
     end_read()
     if is_asked and is_forgotten:
         # Stripe may have forgotten the key, so only its list tells whether the refund was made.
-        sync(payment_id)
+        if not sync(payment_id):
+            raise RefundUnknown
         if write(partial(_refuse, entry_id)):
             raise NotRefundable(
                 _(
@@ -239,8 +240,11 @@ def _say(money: Money) -> str:
     return money.format(current_app.config["SHOP_LOCALE"])
 
 
-def sync(payment_id: int, event: Event | None = None) -> None:
-    """Write down what Stripe says of a payment's refunds; raises StripeUnreachable."""
+def sync(payment_id: int, event: Event | None = None) -> bool:
+    """Write down what Stripe says of a payment's refunds; return whether all could be read.
+
+    Raises StripeUnreachable.
+    """
     payment = db.session.get_one(LedgerEntry, payment_id)
     order_id, of = payment.order_id, gateway.naming(str(payment.stripe_id))
     end_read()
@@ -250,6 +254,7 @@ def sync(payment_id: int, event: Event | None = None) -> None:
         raise gateway.StripeUnreachable from error
     mine = [one for one in found if not one.money_ids or set(of.values()) & set(one.money_ids)]
     write(lambda: apply(order_id, payment_id, mine, event))
+    return not found.unreadable
 
 
 def apply(
@@ -289,7 +294,7 @@ def _entry_of(order: Order, payment_id: int, found: Refund) -> LedgerEntry:
             kind="refund",
             stripe_id=found.id,
             amount=found.amount,
-            currency=found.currency,
+            currency=found.currency or order.currency,
             state="asked",
             payment_id=payment_id,
             created_at=now(),

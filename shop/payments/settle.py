@@ -91,6 +91,8 @@ def look_at(attempt_id: int) -> None:
         found = next((charge for charge in charges if charge.attempt == key), None)
         if found is not None:
             write(lambda: apply(attempt_id, found))
+        elif charges.unreadable:
+            raise gateway.StripeUnreachable  # one of these may be the charge
         elif begun < now() - IN_FLIGHT:
             write(lambda: attempts.close(attempt_id, "failed"))
 

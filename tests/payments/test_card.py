@@ -188,6 +188,26 @@ def test_an_answer_that_is_lost_charges_once(till: Till, mode: str) -> None:
     assert len([c for c in till.sandbox.state["charges"] if c["paid"]]) == 1
 
 
+def test_a_charge_that_cannot_be_read_is_not_taken_for_one_never_made(app: Flask) -> None:
+    buyer = Buyer(app)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    buyer.post("/sandbox/control/api", {"mode": "lost", "times": 1})
+    assert charge(buyer).status == 503
+    _let_time_pass(app)
+    wire = Wire(app)
+    wire.change = lambda found: (
+        found | {"data": [one | {"amount": None, "id": 7} for one in found["data"]]}
+        if found.get("url") == "/v1/charges"
+        else found
+    )
+    reconcile = ["shop", "reconcile"]
+    assert app.test_cli_runner().invoke(args=reconcile).exit_code == 1
+    wire.change = lambda found: found
+    assert app.test_cli_runner().invoke(args=reconcile).exit_code == 0
+    assert [order["state"] for order in Till.mounted(app).orders()] == ["paid"]
+
+
 def test_an_answer_that_is_lost_is_made_good_by_the_event(till: Till) -> None:
     buyer = till.buyer()
     buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})

@@ -30,7 +30,7 @@ def settings() -> dict[str, str]:
 def run(app: Flask, *arguments: str) -> Any:
     result = app.test_cli_runner().invoke(args=["shop", "reconcile", "--json", *arguments])
     assert result.exit_code == 0, result.output
-    return json.loads(result.output)
+    return json.loads(result.stdout)
 
 
 def say(app: Flask, *arguments: str) -> str:
@@ -273,6 +273,30 @@ def test_what_stripe_says_nonsense_about_keeps_nothing_else_from_healing(app: Fl
     assert result.exit_code == 1
     assert "order 5 (Stripe did not answer)" in result.stderr
     assert buyer.see(paid)["refunded"] == 500
+
+
+def test_what_cannot_be_read_in_a_list_is_named_and_stops_nothing_else(app: Flask) -> None:
+    buyer = Buyer(app)
+    paid = [buyer.buy(), buyer.buy()]
+    stripe = Switches(buyer, "http://127.0.0.1:5000/sandbox")
+    stripe.webhooks("drop")
+    for charge in stripe.state["charges"]:
+        stripe.press(f"charges/{charge['id']}/refund", amount=500)
+    broken: list[str] = []
+
+    def break_first(found: dict[str, Any]) -> dict[str, Any]:
+        wrong = {"/v1/charges": {"amount": "a lot"}, "/v1/events": {"type": None}}
+        if found.get("url") in wrong and found["data"]:
+            found["data"][0] |= wrong[found["url"]]
+            broken.append(found["data"][0]["id"])
+        return found
+
+    Wire(app).change = break_first
+    result = app.test_cli_runner().invoke(args=["shop", "reconcile", "--json"])
+    assert (result.exit_code, json.loads(result.stdout)["mismatches"]) == (0, [])
+    assert len(broken) == 2
+    assert all(f"Skipped {one}: " in result.stderr for one in broken)
+    assert sum(buyer.see(token)["refunded"] for token in paid) == 1000
 
 
 STEPS = [

@@ -19,6 +19,7 @@ from shop.payments.gateway.errors import OutcomeUnknown as OutcomeUnknown
 from shop.payments.gateway.errors import StripeRefused as StripeRefused
 from shop.payments.gateway.errors import StripeUnreachable as StripeUnreachable
 from shop.payments.gateway.objects import (
+    MOST_ID,
     Charge,
     CheckoutSession,
     Dispute,
@@ -47,6 +48,12 @@ NONSENSE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 SIGNATURE_TOLERANCE_SECONDS = 300
+
+
+class Listed(list[T]):
+    """What Stripe listed; `unreadable` has the ids of what else was there."""
+
+    unreadable: tuple[str, ...] = ()
 
 
 def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
@@ -113,7 +120,7 @@ def retrieve_charge(charge_id: str) -> Charge:
     return _ask(lambda client: _same(read_charge(client.v1.charges.retrieve(charge_id)), charge_id))
 
 
-def list_charges(since: datetime) -> list[Charge]:
+def list_charges(since: datetime) -> Listed[Charge]:
     """Return the charges made since then, newest first.
 
     Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/charges/list
@@ -122,7 +129,7 @@ def list_charges(since: datetime) -> list[Charge]:
     return _list(lambda client, after: client.v1.charges.list({**wanted, **after}), read_charge)  # type: ignore[arg-type]
 
 
-def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list[Event]:
+def list_events(since: datetime, before: datetime, types: Sequence[str]) -> Listed[Event]:
     """Return the events of these types in this span of time, oldest first.
 
     Stripe keeps them for 30 days. Raises StripeRefused and StripeUnreachable.
@@ -130,11 +137,12 @@ def list_events(since: datetime, before: datetime, types: Sequence[str]) -> list
     """
     span = {"gte": int(since.timestamp()), "lt": int(before.timestamp())}
     wanted = {"created": span, "types": list(types)}
-    newest_first = _list(
+    found = _list(
         lambda client, after: client.v1.events.list({**wanted, **after}),  # type: ignore[arg-type]
         read_event,
     )
-    return newest_first[::-1]
+    found.reverse()
+    return found
 
 
 def create_refund(params: Mapping[str, Any], key: str) -> Refund:
@@ -160,7 +168,7 @@ def naming(money_id: str) -> dict[str, str]:
     return {"charge" if money_id.startswith(CHARGES) else "payment_intent": money_id}
 
 
-def list_refunds(of: Mapping[str, Any]) -> list[Refund]:
+def list_refunds(of: Mapping[str, Any]) -> Listed[Refund]:
     """Return the refunds of a payment (`payment_intent` or `charge`).
 
     Raises StripeRefused and StripeUnreachable. https://docs.stripe.com/api/refunds/list
@@ -175,7 +183,7 @@ def retrieve_dispute(dispute_id: str) -> Dispute:
     )
 
 
-def list_disputes(of: Mapping[str, Any]) -> list[Dispute]:
+def list_disputes(of: Mapping[str, Any]) -> Listed[Dispute]:
     """Return the disputes of a payment, as list_refunds() does."""
     return _list(lambda client, after: client.v1.disputes.list({**of, **after}), read_dispute)  # type: ignore[arg-type]
 
@@ -218,12 +226,12 @@ def verify_event(body: bytes, signature: str | None) -> Event:
 
 def _list(
     call: Callable[["stripe.StripeClient", Mapping[str, Any]], Any], read: Callable[[Any], T]
-) -> list[T]:
+) -> Listed[T]:
     """Return all things of a list, page by page; one that cannot be read stops no others.
 
     Each page is a call of its own, so that a long list ends with the time of its request.
     """
-    found: list[T] = []
+    found: Listed[T] = Listed()
     where: dict[str, Any] = {"limit": PAGE_SIZE}
 
     def read_page(client: "stripe.StripeClient") -> bool:
@@ -233,6 +241,8 @@ def _list(
                 found.append(read(thing))
             except NONSENSE as error:
                 current_app.logger.warning("Stripe listed what cannot be read: %r", error)
+                name = str(getattr(thing, "id", None) or "something without an id")[:MOST_ID]
+                found.unreadable += (name,)
         has_more = getattr(page, "has_more", False) is True
         if has_more:
             where["starting_after"] = page.data[-1].id

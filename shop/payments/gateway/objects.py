@@ -107,7 +107,7 @@ class Refund:
     id: str
     state: str
     amount: int
-    currency: str
+    currency: str | None
     key: str | None
     money_ids: tuple[str, ...]
 
@@ -122,7 +122,7 @@ class Dispute:
     id: str
     state: str
     amount: int
-    currency: str
+    currency: str | None
     reason: str
     money_ids: tuple[str, ...]
 
@@ -173,7 +173,8 @@ def read_session(answer: Any) -> CheckoutSession:
         livemode=data.get("livemode") is True,
         payment_intent=_exact(intent.get("id")),
         intent_status=_clean(intent.get("status")),
-        email=_clean(_fields(data.get("customer_details")).get("email"), MOST_EMAIL),
+        email=_clean(_fields(data.get("customer_details")).get("email"), MOST_EMAIL)
+        or _clean(data.get("customer_email"), MOST_EMAIL),
         slip=slip if action else None,
     )
 
@@ -181,7 +182,7 @@ def read_session(answer: Any) -> CheckoutSession:
 def read_charge(answer: Any) -> Charge:
     """Return the SDK's charge as a plain value."""
     data = answer.to_dict(for_json=True)
-    metadata = _fields(data.get("metadata"))
+    metadata, refunded = _fields(data.get("metadata")), data.get("amount_refunded")
     return Charge(
         id=_id(data["id"]),
         is_paid=data.get("paid") is True and data.get("status") == "succeeded",
@@ -191,9 +192,10 @@ def read_charge(answer: Any) -> Charge:
         reference=_exact(metadata.get("order")),
         attempt=_exact(metadata.get("attempt")),
         livemode=data.get("livemode") is True,
-        email=_clean(data.get("receipt_email"), MOST_EMAIL),
+        email=_clean(data.get("receipt_email"), MOST_EMAIL)
+        or _clean(_fields(data.get("billing_details")).get("email"), MOST_EMAIL),
         payment_intent=_exact(_expanded(data.get("payment_intent")).get("id")),
-        refunded_amount=_amount(data.get("amount_refunded") or 0),
+        refunded_amount=refunded if type(refunded) is int else 0,
         is_disputed=data.get("disputed") is True,
         shop=_exact(metadata.get("shop")),
         number=_clean(metadata.get("number")),
@@ -208,7 +210,7 @@ def read_refund(answer: Any) -> Refund:
         id=_id(data["id"]),
         state=state if state in REFUND_STATES else "pending",
         amount=_amount(data["amount"]),
-        currency=_id(data.get("currency")),
+        currency=_exact(data.get("currency")),
         key=_exact(_fields(data.get("metadata")).get("refund")),
         money_ids=_money_ids(data),
     )
@@ -221,7 +223,7 @@ def read_dispute(answer: Any) -> Dispute:
         id=_id(data["id"]),
         state=_clean(data.get("status")) or "needs_response",
         amount=_amount(data["amount"]),
-        currency=_id(data.get("currency")),
+        currency=_exact(data.get("currency")),
         reason=_clean(data.get("reason")) or "general",
         money_ids=_money_ids(data),
     )
