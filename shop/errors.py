@@ -47,6 +47,7 @@ class ShopError(Exception):
 
     status = 400
     code = "invalid"
+    title: str = ""
     message: str = ""
     resend_to: str | None = None
     retry_after: int | None = None
@@ -119,7 +120,8 @@ def _shop_error(error: ShopError) -> ResponseReturnValue:
     if isinstance(error, DatabaseBusy):
         error.resend_to = same_address()
     ways = {"order": error.order, "resend_to": error.resend_to}
-    response = page(error.status, error.code, _title(error.status), error.message, **ways)
+    title = str(error.title) or _title(error.status)
+    response = page(error.status, error.code, title, error.message, **ways)
     response.headers.update(error.headers)
     return response
 

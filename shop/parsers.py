@@ -26,6 +26,8 @@ DRIVERS = {
     "sqlite": "sqlite",
 }
 HOST = re.compile(r"\[.+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+# Letters without a look of their own, which Python counts as printable: joiners and fillers.
+BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 MAIL_ADDRESS = re.compile(r'[^\s@,;:<>"]{1,64}@[^\s@,;:<>"]{1,180}\.[^\s@,;:<>".]{1,63}')
 T = TypeVar("T")
 
@@ -110,6 +112,19 @@ def directory(raw: str) -> Path:
     except RuntimeError as error:  # ~ of somebody who has no account here
         raise ValueError(f"{raw!r} is nobody's folder") from error
     return _checked(path, path.is_absolute(), f"{raw!r} is not a full path")
+
+
+def visible(raw: object, most: int = 255) -> str | None:
+    """Return a text without what nobody sees, None for anything else and where nothing is left.
+
+    Wallets send spaces around an address, and what is pasted has zero-width characters in it.
+    """
+    if not isinstance(raw, str):
+        return None
+    # The sliced text is long enough for all that is kept of it.
+    spaced = "".join(" " if char.isspace() else char for char in raw[: most * 20])
+    shown = "".join(char for char in spaced if char.isprintable() and char not in BLANK)
+    return shown.strip()[:most].strip() or None
 
 
 def is_mail_address(raw: str) -> bool:

@@ -32,9 +32,13 @@ def customer_paid(order: Order, goods_missing: bool = False) -> None:
     _tell_customer(order, "customer_paid", goods_missing=goods_missing)
 
 
-def customer_awaiting(order: Order, slip: str | None, until: datetime) -> None:
-    """Tell the customer where to pay at a konbini, and until when; `slip` is the slip's address."""
-    _tell_customer(order, "customer_awaiting", slip=slip, until=until.isoformat())
+def customer_awaiting(order: Order, money: str, slip: str | None, until: datetime | None) -> None:
+    """Tell the customer where the money is to come from (as `awaited_from`), and until when.
+
+    `slip` is the address of what they pay with at a counter.
+    """
+    end = until.isoformat() if until else None
+    _tell_customer(order, "customer_awaiting", money_from=money, slip=slip, until=end)
 
 
 def customer_received(order: Order) -> None:

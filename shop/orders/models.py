@@ -77,6 +77,12 @@ class Order(Base):
         return Money(self.amount, self.currency)
 
     @property
+    def awaited_from(self) -> str:
+        """Where the money of an unpaid order is to come from; see CheckoutSession."""
+        awaiting = [entry.detail for entry in self.timeline if entry.kind == "awaiting_payment"]
+        return awaiting[-1] if awaiting else ""
+
+    @property
     def refunded(self) -> list[Money]:
         """What went back to the customer, or is on its way: a sum for each currency."""
         went = [entry.money for entry in self.ledger if entry.is_refund]

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from flask import current_app
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, select, update
 
@@ -18,7 +19,11 @@ class OrderMissing(ShopError):
 
     status = 404
     code = "no_order"
-    message = _l("We cannot find this order. Nothing was charged; please check the address.")
+    title = _l("We cannot find this order")
+    message = _l(
+        "This link is not complete. If you have paid, your order is safe: we can send its link to "
+        "the address that you paid with."
+    )
 
 
 def in_mode() -> ColumnElement[bool]:
@@ -63,7 +68,13 @@ def find_by_number(number: int) -> Order:
     """Return the order of this mode with this number; raise OrderMissing."""
     order = db.session.get(Order, number) if 0 < number < 2**63 else None
     if order is None or order.mode != current_app.config["SHOP_MODE"]:
-        raise OrderMissing
+        raise OrderMissing(
+            _(
+                "We cannot find this order: there is none with the number %(number)s. “flask shop "
+                "orders” lists those there are.",
+                number=number,
+            )
+        )
     return order
 
 

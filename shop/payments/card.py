@@ -98,7 +98,7 @@ def _resume(token: str) -> None:
     One whose key Stripe may have forgotten is not asked for: it would be charged a second time.
     Raises AlreadyOrdered if the order is paid by it, StripeUnreachable if nobody knows.
     """
-    attempt = attempts.open_of(queries.get_order(token))
+    attempt = attempts.open_of(queries.get_order(token, only_in_mode=True))
     if attempt is None or attempt.kind != "charge":
         return
     if now() - attempt.created_at > attempts.KEY_LIFETIME:

@@ -227,7 +227,7 @@ def _go_on(token: str, attempt_id: int, session_id: str) -> Started:
             raise gateway.StripeUnreachable(order=token) from error
         write(lambda: attempts.close_as_known(attempt_id, "failed", session_id))
         return _pay(token)
-    if session.status == "open" and session.url:
+    if session.url and not (session.is_paid or session.is_awaited or session.is_over):
         write(lambda: attempts.set_outcome(session_id, "withdrawn", "open"))
         return Started(token, session.id, session.url)
     if settle.settle(session_id).state in states.ORDERED:

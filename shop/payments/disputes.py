@@ -20,22 +20,23 @@ from shop.payments.models import Dispute, take_event
 INQUIRY = "warning"
 
 
-def sync(payment_id: int, event: Event | None = None) -> None:
-    """Write down what Stripe says of a payment's disputes; raises StripeUnreachable.
+def sync(payment_id: int, event: Event | None = None) -> tuple[str, ...]:
+    """Write down what Stripe says of a payment's disputes; return the names of the unreadable.
 
-    With an event, of the one dispute that it is about.
+    With an event, of the one dispute that it is about. Raises StripeUnreachable.
     """
     payment = db.session.get_one(LedgerEntry, payment_id)
     order_id, stripe_id = payment.order_id, str(payment.stripe_id)
     end_read()
     try:
         if event is not None:
-            found = [gateway.retrieve_dispute(event.object_id)]
+            found = gateway.Listed([gateway.retrieve_dispute(event.object_id)])
         else:
             found = gateway.list_disputes(gateway.naming(stripe_id))
     except gateway.StripeRefused as error:
         raise gateway.StripeUnreachable from error
     write(lambda: apply(order_id, found, event))
+    return found.unreadable
 
 
 def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> None:

@@ -1,6 +1,6 @@
 """An order's payments at Stripe: attempts, disputes and the inbox of events."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import current_app
 from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint, update
@@ -46,6 +46,11 @@ class Attempt(Base):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     # When Stripe was last asked about it outside an event.
     checked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @property
+    def pay_by(self) -> datetime | None:
+        """Until when a slip can be paid; what ends within the hour is the page of the session."""
+        return self.expires_at if self.expires_at > self.created_at + timedelta(hours=1) else None
 
 
 class Dispute(Base):

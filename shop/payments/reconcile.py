@@ -234,8 +234,8 @@ def _compare_charge(run: Run, charge: Charge, payment_id: int) -> None:
     end_read()
 
     def sync() -> int:
-        refunds.sync(payment_id)
-        disputes.sync(payment_id)
+        run.report.skipped += refunds.sync(payment_id)
+        run.report.skipped += disputes.sync(payment_id)
         return order_id
 
     differences = _differences(charge, payment_id)

@@ -189,7 +189,7 @@ def _carry_out(entry_id: int, done: list[Money]) -> None:
     end_read()
     if is_asked and is_forgotten:
         # Stripe may have forgotten the key, so only its list tells whether the refund was made.
-        if not sync(payment_id):
+        if sync(payment_id):
             raise RefundUnknown
         if write(partial(_refuse, entry_id)):
             raise NotRefundable(
@@ -240,8 +240,8 @@ def _say(money: Money) -> str:
     return money.format(current_app.config["SHOP_LOCALE"])
 
 
-def sync(payment_id: int, event: Event | None = None) -> bool:
-    """Write down what Stripe says of a payment's refunds; return whether all could be read.
+def sync(payment_id: int, event: Event | None = None) -> tuple[str, ...]:
+    """Write down what Stripe says of a payment's refunds; return the names of the unreadable.
 
     Raises StripeUnreachable.
     """
@@ -254,7 +254,7 @@ def sync(payment_id: int, event: Event | None = None) -> bool:
         raise gateway.StripeUnreachable from error
     mine = [one for one in found if not one.money_ids or set(of.values()) & set(one.money_ids)]
     write(lambda: apply(order_id, payment_id, mine, event))
-    return not found.unreadable
+    return found.unreadable
 
 
 def apply(

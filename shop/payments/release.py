@@ -130,6 +130,7 @@ def _is_blocked_by(visitor: str, product_id: int, quantity: int) -> bool:
         return False
     held = select(func.sum(OrderLine.quantity)).join(Order, OrderLine.order_id == Order.id)
     own = held.where(Order.visitor == visitor, Order.state == "pending", Order.holds_stock)
+    own = own.where(queries.in_mode())
     count = db.session.scalar(own.where(OrderLine.product_id == product_id)) or 0
     return not products.lacks(product_id, quantity - int(count))
 

@@ -6,6 +6,7 @@ https://docs.stripe.com/checkout/fulfillment
 from datetime import timedelta
 
 from flask import current_app
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, or_, update
 
 from shop import mail
@@ -23,17 +24,33 @@ IN_FLIGHT = timedelta(minutes=2)
 UNSETTLED = ("pending", "awaiting_payment", "cancelled")
 
 
+class BeingConfirmed(gateway.StripeUnreachable):
+    """The buyer is back from Stripe, which does not say whether they have paid."""
+
+    code = "being_confirmed"
+    title = _l("Your payment is being confirmed")
+    message = _l(
+        "Your payment is being confirmed. Nothing is lost and nothing is charged twice: please "
+        "check again in a minute, or wait for our mail."
+    )
+
+
 def settle(session_id: str) -> Order:
     """Ask Stripe about a session of ours, do what follows from it once, and return its order.
 
-    Raises OrderMissing for a session that is not ours (Stripe is not asked), StripeUnreachable.
+    Raises OrderMissing for a session that is not ours (Stripe is not asked), BeingConfirmed.
     """
     attempt = attempts.find("checkout", session_id)
     if attempt is None:
         raise queries.OrderMissing
+    order = db.session.get_one(Order, attempt.order_id)
     if attempt.outcome == "paid":
-        return db.session.get_one(Order, attempt.order_id)
-    return settle_attempt(attempt, session_id)
+        return order
+    token = order.token
+    try:
+        return settle_attempt(attempt, session_id)
+    except gateway.StripeUnreachable as error:
+        raise BeingConfirmed(order=token) from error
 
 
 def settle_attempt(attempt: Attempt, stripe_id: str, event: Event | None = None) -> Order:
@@ -53,19 +70,24 @@ def settle_attempt(attempt: Attempt, stripe_id: str, event: Event | None = None)
     return order
 
 
-def refresh(order: Order) -> None:
-    """Ask Stripe about an unfinished order again, at most every ten seconds: webhooks get lost."""
+def refresh(order: Order) -> bool:
+    """Ask Stripe about an unfinished order again, at most every ten seconds: webhooks get lost.
+
+    Returns False where Stripe did not say what became of its payment.
+    """
     attempt = attempts.open_of(order)
     if order.mode != current_app.config["SHOP_MODE"] or attempt is None:
-        return
+        return True
     attempt_id = attempt.id
     unasked = or_(Attempt.checked_at.is_(None), Attempt.checked_at < now() - RECHECK_AFTER)
     if not touch(attempt_id, unasked):
-        return
+        return True
     try:
         look_at(attempt_id)
     except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
         current_app.logger.info("attempt %s stays as it is: %r", attempt_id, error)
+        return False
+    return True
 
 
 def touch(attempt_id: int, *only_if: ColumnElement[bool]) -> bool:
@@ -203,12 +225,13 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     """Wait for money that is on its way; the goods stay reserved until Stripe decides."""
     if not states.transition(order, "awaiting_payment"):
         return
-    states.log_event(order, "awaiting_payment")
+    states.log_event(order, "awaiting_payment", facts.awaited_from)
     order.email = order.email or facts.email
-    if facts.slip is not None:
-        attempt.url = facts.slip.url
-        attempt.expires_at = facts.slip.expires_at or attempt.expires_at
-    mail.customer_awaiting(order, attempt.url, attempt.expires_at)
+    until = facts.slip.expires_at if facts.slip else None
+    # The page of the session is closed.
+    attempt.url = facts.slip.url if facts.slip else None
+    attempt.expires_at = until or attempt.expires_at
+    mail.customer_awaiting(order, facts.awaited_from, attempt.url, until)
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:

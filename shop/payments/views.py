@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from flask import (
+    Response,
     abort,
     copy_current_request_context,
     current_app,
@@ -32,7 +33,7 @@ from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
 from shop.orders.models import Order, email_key
-from shop.parsers import is_mail_address, whole_number
+from shop.parsers import is_mail_address, visible, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
@@ -79,18 +80,10 @@ def create_session() -> ResponseReturnValue:
 @bp.get("/payments/success")
 def success() -> ResponseReturnValue:
     """Show what became of a payment. The address proves nothing, so Stripe is asked."""
-    try:
-        order = settle.settle(request.args.get("session_id", ""))
-    except gateway.StripeUnreachable as error:
-        raise gateway.StripeUnreachable(
-            _(
-                "Your payment is being confirmed. Nothing is lost and nothing is charged twice: "
-                "reload this page in a minute, or wait for our mail."
-            )
-        ) from error
-    if order.state in ("pending", "cancelled", "awaiting_payment"):
-        return no_store(render_template("payments/unfinished.html", order=order))
-    return redirect(url_for("payments.order", token=order.token), 303)
+    found = settle.settle(request.args.get("session_id", ""))
+    if found.state in ("pending", "cancelled", "awaiting_payment"):
+        return _order_page(found, is_known=True)
+    return redirect(url_for("payments.order", token=found.token), 303)
 
 
 @bp.get("/payments/cancel")
@@ -99,7 +92,7 @@ def cancel() -> ResponseReturnValue:
     order = queries.get_order(request.args.get("order", ""))
     if order.state in states.ORDERED:
         return redirect(url_for("payments.order", token=order.token), 303)
-    flash(_("You came back without paying. Nothing was charged, and nothing is lost."))
+    flash(_("You came back without paying. Nothing is lost: your order is kept for you."))
     return redirect(url_for("catalog.cart_page"), 303)
 
 
@@ -126,14 +119,20 @@ def webhook() -> ResponseReturnValue:
 def order(token: str) -> ResponseReturnValue:
     """Show an order to its customer: receipt and state, for people or programs."""
     found = queries.get_order(token)
-    attempt = None
+    is_known = True
     if found.state in ("pending", "awaiting_payment"):
-        settle.refresh(found)
+        is_known = settle.refresh(found)
         found = queries.get_order(token)
-        attempt = attempts.open_of(found)
     if wants_json():
         return no_store(jsonify(found.to_dict()))
-    return no_store(render_template("payments/order.html", order=found, attempt=attempt))
+    return _order_page(found, is_known)
+
+
+def _order_page(order: Order, is_known: bool) -> Response:
+    """Return the page of an order; `is_known`: Stripe has just said what became of its payment."""
+    attempt = attempts.open_of(order) if order.state in ("pending", "awaiting_payment") else None
+    names = {"order": order, "attempt": attempt, "is_known": is_known}
+    return no_store(render_template("payments/order.html", **names))
 
 
 @bp.app_errorhandler(states.AlreadyOrdered)
@@ -188,7 +187,7 @@ def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
 class AddressForm(FlaskForm):  # type: ignore[misc]
     """The address that an order was paid with."""
 
-    email = EmailField(_l("E-mail address"), filters=[lambda text: (text or "").strip()])
+    email = EmailField(_l("E-mail address"), filters=[lambda text: visible(text) or ""])
 
     def validate_email(self, field: Field) -> None:
         """Refuse what no mail could be sent to."""

@@ -51,7 +51,7 @@ def receive(event: Event) -> int | None:
     if event.type in SESSIONS or event.type in CHARGES:
         kind = "checkout" if event.type in SESSIONS else "charge"
         attempt = attempts.find(kind, event.object_id, event.attempt, event.reference)
-        if attempt is not None:
+        if attempt is not None and event.object_id:
             return settle.settle_attempt(attempt, event.object_id, event).id
     else:
         payment = _payment_of(event)

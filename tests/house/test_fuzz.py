@@ -31,6 +31,7 @@ MOST = 3000
 # Nobody else uses the database here: "busy" and "database" would be mistakes of ours.
 DOCUMENTED = {
     "buying_off",
+    "being_confirmed",
     "stripe_unreachable",
     "not just now, please send it again",
     "no webhook secret is set",

@@ -435,7 +435,9 @@ ALL_KINDS = sorted(
 
 def queue_everything(order: Sold) -> None:
     mail.customer_received(order)
-    mail.customer_awaiting(order, "https://pay.example/1", datetime(2026, 11, 25, 15, tzinfo=UTC))
+    mail.customer_awaiting(
+        order, "slip", "https://pay.example/1", datetime(2026, 11, 25, 15, tzinfo=UTC)
+    )
     mail.customer_paid(order)
     mail.customer_shipped(order)
     mail.customer_refunded(order, 500, "jpy", "re_1")

@@ -191,7 +191,7 @@ def test_an_unknown_session_is_a_plain_page_and_no_call(app: Flask, query: str) 
     wire = Wire(app)
     answer = Browser(app).get(f"/payments/success{query}")
     assert answer.status == 404
-    assert "Nothing was charged" in answer.words
+    assert "If you have paid, your order is safe" in answer.words
     assert wire.requests == []
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import current_app
 
 from shop.db import db
+from shop.parsers import visible
 from shop.payments.gateway.client import stripe_client
 from shop.payments.gateway.errors import BadSignature as BadSignature
 from shop.payments.gateway.errors import CardDeclined as CardDeclined
@@ -51,7 +52,7 @@ SIGNATURE_TOLERANCE_SECONDS = 300
 
 
 class Listed(list[T]):
-    """What Stripe listed; `unreadable` has the ids of what else was there."""
+    """What Stripe listed; `unreadable` names what else was there."""
 
     unreadable: tuple[str, ...] = ()
 
@@ -241,8 +242,8 @@ def _list(
                 found.append(read(thing))
             except NONSENSE as error:
                 current_app.logger.warning("Stripe listed what cannot be read: %r", error)
-                name = str(getattr(thing, "id", None) or "something without an id")[:MOST_ID]
-                found.unreadable += (name,)
+                kind, own_id = (getattr(thing, name, None) for name in ("object", "id"))
+                found.unreadable += (f"{kind} {own_id or 'without an id'}"[:MOST_ID],)
         has_more = getattr(page, "has_more", False) is True
         if has_more:
             where["starting_after"] = page.data[-1].id
@@ -269,8 +270,8 @@ def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = Fals
     except stripe.CardError as error:
         if not may_decline:
             raise StripeUnreachable from error
-        reason = (error.error and error.error.decline_code) or error.code or "generic_decline"
-        raise CardDeclined(reason) from error
+        reason = error.error and visible(error.error.decline_code)
+        raise CardDeclined(reason or visible(error.code) or "generic_decline") from error
     except (
         stripe.InvalidRequestError,
         stripe.IdempotencyError,

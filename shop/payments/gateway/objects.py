@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from shop.parsers import visible
+
 MOST_ID = 255
 MOST_EMAIL = 400
 MOST_ADDRESS = 5000
+# The year 9999, in which the calendars of Python and of the databases end.
+LATEST = 253_370_764_800
 # https://docs.stripe.com/api/disputes/object#dispute_object-status
 DISPUTE_CLOSED = ("won", "lost", "warning_closed", "prevented")
 # The states that end a refund, or nearly so; all others, and those to come, are on their way.
@@ -20,7 +24,7 @@ REFUND_STATES = ("succeeded", "failed", "canceled")
 
 @dataclass(frozen=True)
 class Slip:
-    """What a customer pays at a konbini counter with."""
+    """What a customer pays with at a counter or a bank, such as a konbini's number."""
 
     url: str | None
     expires_at: datetime | None
@@ -60,20 +64,28 @@ class CheckoutSession(_Payment):
 
     @property
     def is_paid(self) -> bool:
-        """Whether Stripe has the money."""
-        return self.status == "complete" and self.payment_status == "paid"
+        """Whether Stripe has the money; a session that is still open has none yet."""
+        return self.payment_status == "paid" and self.status != "open"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no money will come through this session any more, or none was asked for."""
+        failed = self.intent_status in ("requires_payment_method", "canceled")
+        fruitless = failed or self.payment_status == "no_payment_required"
+        ended = self.status == "expired" or (self.status == "complete" and fruitless)
+        return ended and not self.is_paid
 
     @property
     def is_awaited(self) -> bool:
         """Whether the customer has done their part and the money is still to come."""
-        return self.status == "complete" and self.payment_status == "unpaid" and not self.is_over
+        return self.status == "complete" and not self.is_paid and not self.is_over
 
     @property
-    def is_over(self) -> bool:
-        """Whether no money will come through this session any more."""
-        failed = self.intent_status in ("requires_payment_method", "canceled")
-        unpaid = self.status == "complete" and self.payment_status == "unpaid"
-        return self.status == "expired" or (unpaid and failed)
+    def awaited_from(self) -> str:
+        """Where the money is to come from: a `slip`, a `bank` that is at work, or `else`."""
+        if self.slip is not None:
+            return "slip"
+        return "bank" if self.intent_status == "processing" else "else"
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ class Charge(_Payment):
     shop: str | None
     number: str | None
     is_awaited = False
+    awaited_from = "else"
     slip = None
     url = None
 
@@ -154,17 +167,11 @@ def read_session(answer: Any) -> CheckoutSession:
     """Return the SDK's session as a plain value."""
     data = answer.to_dict(for_json=True)
     intent = _expanded(data.get("payment_intent"))
-    action = _fields(_fields(intent.get("next_action")).get("konbini_display_details"))
-    slip_expires = action.get("expires_at")
-    slip = Slip(
-        _address(action.get("hosted_voucher_url")),
-        datetime.fromtimestamp(slip_expires, UTC) if type(slip_expires) is int else None,
-    )
     paid = data.get("payment_status") == "paid"
     return CheckoutSession(
         id=_id(data["id"]),
-        status=_clean(data.get("status")) or ("complete" if paid else "open"),
-        payment_status=_clean(data.get("payment_status")) or "unpaid",
+        status=visible(data.get("status")) or ("complete" if paid else "open"),
+        payment_status=visible(data.get("payment_status")) or "unpaid",
         url=_address(data.get("url")),
         amount=_amount(data.get("amount_total") or 0),
         currency=_exact(data.get("currency")),
@@ -172,10 +179,10 @@ def read_session(answer: Any) -> CheckoutSession:
         attempt=_exact(_fields(data.get("metadata")).get("attempt")),
         livemode=data.get("livemode") is True,
         payment_intent=_exact(intent.get("id")),
-        intent_status=_clean(intent.get("status")),
-        email=_clean(_fields(data.get("customer_details")).get("email"), MOST_EMAIL)
-        or _clean(data.get("customer_email"), MOST_EMAIL),
-        slip=slip if action else None,
+        intent_status=visible(intent.get("status")),
+        email=_email(_fields(data.get("customer_details")).get("email"))
+        or _email(data.get("customer_email")),
+        slip=_slip(_fields(intent.get("next_action"))),
     )
 
 
@@ -192,13 +199,13 @@ def read_charge(answer: Any) -> Charge:
         reference=_exact(metadata.get("order")),
         attempt=_exact(metadata.get("attempt")),
         livemode=data.get("livemode") is True,
-        email=_clean(data.get("receipt_email"), MOST_EMAIL)
-        or _clean(_fields(data.get("billing_details")).get("email"), MOST_EMAIL),
+        email=_email(data.get("receipt_email"))
+        or _email(_fields(data.get("billing_details")).get("email")),
         payment_intent=_exact(_expanded(data.get("payment_intent")).get("id")),
         refunded_amount=refunded if type(refunded) is int else 0,
         is_disputed=data.get("disputed") is True,
         shop=_exact(metadata.get("shop")),
-        number=_clean(metadata.get("number")),
+        number=visible(metadata.get("number")),
     )
 
 
@@ -221,10 +228,10 @@ def read_dispute(answer: Any) -> Dispute:
     data = answer.to_dict(for_json=True)
     return Dispute(
         id=_id(data["id"]),
-        state=_clean(data.get("status")) or "needs_response",
+        state=visible(data.get("status")) or "needs_response",
         amount=_amount(data["amount"]),
         currency=_exact(data.get("currency")),
-        reason=_clean(data.get("reason")) or "general",
+        reason=visible(data.get("reason")) or "general",
         money_ids=_money_ids(data),
     )
 
@@ -252,6 +259,20 @@ def read_event(answer: Any) -> Event:
         payment_intent=_exact(_expanded(subject.get("payment_intent")).get("id")) or "",
         charge=charge or "",
     )
+
+
+def _slip(next_action: Mapping[str, Any]) -> Slip | None:
+    """Return what the customer pays with, of whatever way to pay has such a thing.
+
+    https://docs.stripe.com/api/payment_intents/object#payment_intent_object-next_action
+    """
+    for details in map(_fields, next_action.values()):
+        addresses = ("hosted_voucher_url", "hosted_instructions_url")
+        url = next(filter(None, (_address(details.get(name)) for name in addresses)), None)
+        until = _moment(details.get("expires_at")) or _moment(details.get("expires_after"))
+        if url is not None or until is not None:
+            return Slip(url, until)
+    return None
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
@@ -282,11 +303,17 @@ def _id(value: Any) -> str:
     return found
 
 
-def _clean(value: Any, most: int = MOST_ID) -> str | None:
-    """Return a text without what nobody sees: wallets send spaces, and people zero-width ones."""
-    if not isinstance(value, str):
-        return None
-    return "".join(char for char in value if char.isprintable()).strip()[:most] or None
+def _email(value: Any) -> str | None:
+    """Return an address without what nobody sees, which would make it another address."""
+    text = visible(value, MOST_EMAIL) or ""
+    # What tells two looks of one letter apart has no place in an address either.
+    return "".join(char for char in text if not "\ufe00" <= char <= "\ufe0f") or None
+
+
+def _moment(value: Any) -> datetime | None:
+    """Return an instant, None for what is none that a calendar or a database has."""
+    fits = type(value) is int and 0 < value < LATEST
+    return datetime.fromtimestamp(value, UTC) if fits else None
 
 
 def _address(value: Any) -> str | None:
