@@ -60,9 +60,17 @@ def choice(*choices: str) -> Callable[[str], str]:
 
 
 def prefixed(*prefixes: str) -> Callable[[str], str]:
-    key = re.compile(rf"({'|'.join(prefixes)})[!-~]+")
-    reason = f"is no key that begins with {' or '.join(prefixes)}"
-    return lambda raw: _checked(raw, key.fullmatch(raw), reason)
+    # A key of which two were pasted one behind the other has the prefix twice.
+    start = "|".join(prefixes)
+    key = re.compile(rf"({start})(?!.*({start}))[A-Za-z0-9_+/=-]+")
+    reason = f"is no key: one begins with {' or '.join(prefixes)}, has letters and digits after it"
+    return lambda raw: _checked(raw, key.fullmatch(raw), f"{reason}, and no quotes or spaces")
+
+
+def webhook_secrets(raw: str) -> str:
+    """Return the secrets with one space between: Stripe's events may be signed with any of them."""
+    one = prefixed("whsec_")
+    return " ".join(one(part) for part in raw.split(" ") if part)
 
 
 def secret(raw: str) -> str:

@@ -57,7 +57,36 @@ REFUSED: list[tuple[str, str, dict[str, str]]] = [
     ("STRIPE_PUBLISHABLE_KEY", "sk_test_abc", {}),
     ("STRIPE_PUBLISHABLE_KEY", "pk_live_abc", TEST),
     ("STRIPE_PUBLISHABLE_KEY", "pk_test_abc", LIVE),
+    ("STRIPE_SECRET_KEY", "sk_test_...", {}),
+    ("STRIPE_SECRET_KEY", '"sk_test_abc"', {}),
+    ("STRIPE_SECRET_KEY", "sk_test_abc sk_test_def", {}),
+    ("STRIPE_SECRET_KEY", "sk_test_abcsk_test_def", {}),
+    ("STRIPE_SECRET_KEY", "sk_test_a\u200bb", {}),
+    ("STRIPE_PUBLISHABLE_KEY", "pk_test_a\tb", {}),
+    ("STRIPE_PUBLISHABLE_KEY", "pk_test_ａ", {}),
     ("STRIPE_WEBHOOK_SECRET", "secret", {}),
+    *[
+        ("STRIPE_WEBHOOK_SECRET", text, {})
+        for text in (
+            "whsec_",
+            "'whsec_a'",
+            "whsec_a'",
+            '"whsec_a whsec_b"',
+            "whsec_a,whsec_b",
+            "whsec_a;whsec_b",
+            "whsec_a\nwhsec_b",
+            "whsec_a\twhsec_b",
+            "whsec_a\u3000whsec_b",
+            "whsec_a b",
+            "whsec_a sk_test_b",
+            "whsec_awhsec_b",
+            "whsec_a\0",
+            "whsec_é",
+            "whsec_…",
+            "whsec_a whsec_",
+            "WHSEC_a",
+        )
+    ],
     ("STRIPE_API_BASE", "localhost:5001", TEST),
     ("STRIPE_API_BASE", "http://127.0.0.1:5001", LIVE),
     ("STRIPE_CHECKOUT_ORIGINS", "https://pay.shop.example/path", {}),
@@ -121,6 +150,11 @@ def test_no_value_breaks_the_start_with_anything_but_a_refusal(name: str, value:
 )
 def test_a_refusal_tells_no_secret(settings: dict[str, str], leak: str) -> None:
     assert leak not in refusal(settings)
+
+
+@pytest.mark.parametrize("text", ["whsec_a whsec_b", "  whsec_a   whsec_b "])
+def test_signing_secrets_may_be_several(text: str) -> None:
+    assert load({"STRIPE_WEBHOOK_SECRET": text})["STRIPE_WEBHOOK_SECRET"] == "whsec_a whsec_b"
 
 
 @pytest.mark.parametrize(
