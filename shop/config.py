@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shop import parsers
+from shop.database_url import read_database_url
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "ja")
@@ -38,7 +39,7 @@ SETTINGS = (
     Setting("SECRET_KEY", parsers.secret,
             "Signs the visitors' cookies. Made and kept in the data folder when unset",
             "64 random characters"),
-    Setting("DATABASE_URL", parsers.database_url,
+    Setting("DATABASE_URL", read_database_url,
             "The database. An SQLite file in the data folder when unset",
             "postgresql://user:password@localhost/shop"),
     Setting("SHOP_DATA_DIR", parsers.directory,

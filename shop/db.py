@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
+    URL,
     BigInteger,
     DateTime,
     Engine,
@@ -34,6 +35,7 @@ MYSQL_DUPLICATE = 1062
 WRITE_TRIES = 4
 # A visitor waits no longer for a lock, and the host ends a request that takes longer.
 BUSY_SECONDS = 30
+CONNECT_SECONDS = 10
 
 
 class Base(DeclarativeBase):
@@ -95,6 +97,7 @@ def init_database(app: Flask) -> None:
     else:
         options |= {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True, "pool_recycle": 280}
         options["isolation_level"] = "READ COMMITTED"
+        options["connect_args"] = _connect_arguments(url)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     try:
@@ -210,6 +213,19 @@ def _is_local(path: Path) -> bool:
     here = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
     kind = max(here, key=lambda mount: len(mount[0]), default=("", "unknown"))[1]
     return kind != "unknown" and not kind.startswith(remote)
+
+
+def _connect_arguments(url: URL) -> dict[str, Any]:
+    """Return what a server's driver is told beside the address."""
+    arguments: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = CONNECT_SECONDS
+    if url.get_backend_name() == "postgresql":
+        # Statements prepared on the server outlive the transaction, and behind a pooler the next
+        # transaction may meet another server process.
+        return arguments | {"prepare_threshold": None, "client_encoding": "utf8"}
+    # PyMySQL itself would encode the password as Latin-1.
+    return arguments | ({"password": url.password.encode()} if url.password else {})
 
 
 def _init_sqlite(engine: Engine) -> None:

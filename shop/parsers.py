@@ -12,19 +12,9 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
-
 from shop.money import is_supported
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
-DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mysql+pymysql",
-    "sqlite": "sqlite",
-}
 HOST = re.compile(r"\[.+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 MAIL_ADDRESS = re.compile(r'[^\s@,;:<>"]{1,64}@[^\s@,;:<>"]{1,180}\.[^\s@,;:<>".]{1,63}')
 T = TypeVar("T")
@@ -39,24 +29,25 @@ def whole_number(raw: str, otherwise: T) -> int | T:
     return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else otherwise
 
 
-def _checked(value: T, good: object, reason: str) -> T:
+def checked(value: T, good: object, reason: str) -> T:
+    """Return the value if it is good; raise ValueError with the reason otherwise."""
     if not good:
         raise ValueError(reason)
     return value
 
 
 def text(raw: str) -> str:
-    return _checked(raw, raw.isprintable(), "has a line break or an invisible character")
+    return checked(raw, raw.isprintable(), "has a line break or an invisible character")
 
 
 def switch(raw: str) -> bool:
     word = raw.lower()
-    return _checked(word == "on", word in ("on", "off"), f"{raw!r} is neither on nor off")
+    return checked(word == "on", word in ("on", "off"), f"{raw!r} is neither on nor off")
 
 
 def choice(*choices: str) -> Callable[[str], str]:
     reason = f"is none of {', '.join(choices)}"
-    return lambda raw: _checked(raw.lower(), raw.lower() in choices, f"{raw!r} {reason}")
+    return lambda raw: checked(raw.lower(), raw.lower() in choices, f"{raw!r} {reason}")
 
 
 def prefixed(*prefixes: str) -> Callable[[str], str]:
@@ -64,7 +55,7 @@ def prefixed(*prefixes: str) -> Callable[[str], str]:
     start = "|".join(prefixes)
     key = re.compile(rf"({start})(?!.*({start}))[A-Za-z0-9_+/=-]+")
     reason = f"is no key: one begins with {' or '.join(prefixes)}, has letters and digits after it"
-    return lambda raw: _checked(raw, key.fullmatch(raw), f"{reason}, and no quotes or spaces")
+    return lambda raw: checked(raw, key.fullmatch(raw), f"{reason}, and no quotes or spaces")
 
 
 def webhook_secrets(raw: str) -> str:
@@ -75,7 +66,7 @@ def webhook_secrets(raw: str) -> str:
 
 def secret(raw: str) -> str:
     good = len(raw) >= 16 and not raw.endswith(" random characters")
-    return _checked(raw, good, "keeps no secret (16 characters at least, and not an example)")
+    return checked(raw, good, "keeps no secret (16 characters at least, and not an example)")
 
 
 def web_address(raw: str) -> str:
@@ -87,9 +78,9 @@ def web_address(raw: str) -> str:
     except ValueError as error:
         raise ValueError("is not a web address") from error
     is_bare = parts.scheme in DEFAULT_PORTS and not parts.query and not parts.fragment
-    _checked(raw, is_bare and HOST.fullmatch(host), "is not a web address")
+    checked(raw, is_bare and HOST.fullmatch(host), "is not a web address")
     good = "@" not in parts.netloc and raw.isprintable() and " " not in raw
-    _checked(raw, good, "has a user name or a space in it")
+    checked(raw, good, "has a user name or a space in it")
     shown = "" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}"
     return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
 
@@ -97,12 +88,12 @@ def web_address(raw: str) -> str:
 def origins(raw: str) -> tuple[str, ...]:
     found = tuple(web_address(part) for part in raw.replace(",", " ").split())
     bad = any(urlsplit(origin).path or ";" in origin for origin in found)
-    return _checked(found, not bad, "an origin has no path")
+    return checked(found, not bad, "an origin has no path")
 
 
 def currency(raw: str) -> str:
     good = is_supported(raw.lower())
-    return _checked(raw.lower(), good, f"{raw!r} is no currency that the shop can count in")
+    return checked(raw.lower(), good, f"{raw!r} is no currency that the shop can count in")
 
 
 def time_zone(raw: str) -> ZoneInfo:
@@ -117,7 +108,7 @@ def directory(raw: str) -> Path:
         path = Path(raw).expanduser()
     except RuntimeError as error:  # ~ of somebody who has no account here
         raise ValueError(f"{raw!r} is nobody's folder") from error
-    return _checked(path, path.is_absolute(), f"{raw!r} is not a full path")
+    return checked(path, path.is_absolute(), f"{raw!r} is not a full path")
 
 
 def is_mail_address(raw: str) -> bool:
@@ -128,7 +119,7 @@ def is_mail_address(raw: str) -> bool:
 def mail_address(raw: str) -> str:
     # A setting may name a mailbox of this machine, which no customer has.
     good = is_mail_address(re.sub("@localhost$", "@localhost.localdomain", raw))
-    return _checked(raw, good, f"{raw!r} is no mail address")
+    return checked(raw, good, f"{raw!r} is no mail address")
 
 
 def mail_url(raw: str) -> str:
@@ -140,24 +131,7 @@ def mail_url(raw: str) -> str:
         good = parts.scheme in ("smtp", "smtps") and parts.hostname and raw.isprintable()
     except ValueError:  # its text may have a part of the password in it
         good = False
-    return _checked(raw, good, "is not a mail server's address")
-
-
-def database_url(raw: str) -> str:
-    """Name the driver: hosts hand out addresses that SQLAlchemy alone would refuse or misread."""
-    scheme, separator, rest = raw.partition("://")
-    driver = DRIVERS.get(scheme, scheme)
-    reason = "is not the address of an SQLite, PostgreSQL, MySQL or MariaDB database"
-    _checked(raw, separator and driver in DRIVERS.values(), reason)
-    if driver.startswith("mysql") and "charset=" not in rest:
-        rest += ("&" if "?" in rest else "?") + "charset=utf8mb4"
-    try:
-        host = make_url(f"{driver}://{rest}").host or ""
-    except (ArgumentError, ValueError):  # its text may have a part of the password in it
-        raise ValueError("is not the address of a database") from None
-    # What follows the first @ would be taken for the server's name, and shown in errors.
-    reason = "has an @ too many: write %40 for one that is part of the password"
-    return _checked(f"{driver}://{rest}", "@" not in host, reason)
+    return checked(raw, good, "is not a mail server's address")
 
 
 def proxy(raw: str) -> dict[str, int]:
@@ -170,5 +144,5 @@ def proxy(raw: str) -> dict[str, int]:
         number = whole_number(count, -1)
         good = name in ("for", "proto", "host", "prefix") and number >= 0
         reason = f"{part!r} is not one of for, proto, host, prefix with a number"
-        result[f"x_{name}"] = _checked(number, good, reason)
+        result[f"x_{name}"] = checked(number, good, reason)
     return result

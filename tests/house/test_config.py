@@ -172,25 +172,6 @@ def test_the_public_address_is_kept_as_browsers_say_it(given_url: str, kept: str
     assert load({"SHOP_PUBLIC_URL": given_url})["SHOP_PUBLIC_URL"] == kept
 
 
-@pytest.mark.parametrize(
-    ("given_url", "kept"),
-    [
-        ("postgres://u:p@h/shop", "postgresql+psycopg://u:p@h/shop"),
-        (
-            "postgresql://u:p@h/shop?sslmode=require",
-            "postgresql+psycopg://u:p@h/shop?sslmode=require",
-        ),
-        ("postgresql+psycopg://h/shop", "postgresql+psycopg://h/shop"),
-        ("mysql://u:p@h/shop", "mysql+pymysql://u:p@h/shop?charset=utf8mb4"),
-        ("mariadb://h/shop?ssl_ca=x", "mysql+pymysql://h/shop?ssl_ca=x&charset=utf8mb4"),
-        ("mysql+pymysql://h/shop?charset=utf8mb4", "mysql+pymysql://h/shop?charset=utf8mb4"),
-        ("sqlite:////data/shop.sqlite3", "sqlite:////data/shop.sqlite3"),
-    ],
-)
-def test_the_database_address_names_its_driver(given_url: str, kept: str) -> None:
-    assert load({"DATABASE_URL": given_url})["DATABASE_URL"] == kept
-
-
 def test_a_missing_database_driver_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
