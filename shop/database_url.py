@@ -10,11 +10,10 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-import certifi
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from shop.parsers import checked, whole_number
+from shop.parsers import ascii_domain, checked, whole_number
 
 DRIVERS = {
     "postgres": "postgresql+psycopg",
@@ -140,7 +139,7 @@ def read_database_url(raw: str) -> str:
         reason = "names a server: an SQLite file has three slashes before its name, four before /"
         return str(checked(url, not (url.host or url.username), reason))
     checked(url, url.port is None or 0 < url.port <= 65535, port_reason)
-    url = url.set(database=(url.database or "").rstrip("/"))
+    url = url.set(database=(url.database or "").rstrip("/"), host=ascii_domain(url.host or ""))
     checked(url, url.database or "service" in url.query, "names no database after the server")
     return url.render_as_string(hide_password=False)
 
@@ -202,7 +201,7 @@ def _complete_postgresql(options: dict[str, str], level: str, is_native: bool) -
     if level:
         options["sslmode"] = level
     if level in VERIFYING and not is_native:
-        options.setdefault("sslrootcert", certifi.where())
+        options.setdefault("sslrootcert", _authorities())
     return options
 
 
@@ -213,8 +212,15 @@ def _complete_mysql(options: dict[str, str], level: str, _is_native: bool) -> di
     elif level == "require" or level in VERIFYING:
         options["ssl_check_hostname"] = "true" if level == "verify-full" else "false"
     if level in VERIFYING and "ssl_capath" not in options:
-        options.setdefault("ssl_ca", certifi.where())
+        options.setdefault("ssl_ca", _authorities())
     return options | {"charset": "utf8mb4"}
+
+
+def _authorities() -> str:
+    """Return the file of the certificates that the web trusts."""
+    import certifi  # few addresses need it, and every start would pay for it
+
+    return certifi.where()
 
 
 def _complete_sqlite(options: dict[str, str], _level: str, _is_native: bool) -> dict[str, str]:

@@ -37,6 +37,10 @@ def refusal(given: str) -> str:
         ("postgresql+psycopg://h/shop", "postgresql+psycopg://h/shop"),
         ("postgresql+asyncpg://h/shop", "postgresql+psycopg://h/shop"),
         ("POSTGRES://h:6432/shop/", "postgresql+psycopg://h:6432/shop"),
+        (
+            "postgres://u:p@db.faß.example/shop",
+            "postgresql+psycopg://u:p@db.xn--fa-hia.example/shop",
+        ),
         ("postgres://[::1]:6432/shop", "postgresql+psycopg://[::1]:6432/shop"),
         ("mysql://u:p@h/shop", "mysql+pymysql://u:p@h/shop?charset=utf8mb4"),
         ("mysql2://u:p@h/shop", "mysql+pymysql://u:p@h/shop?charset=utf8mb4"),
