@@ -19,6 +19,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    Table,
     event,
     make_url,
     text,
@@ -67,11 +68,23 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Key(TypeDecorator[str]):
+    """A token, slug or Stripe's id: compared letter by letter, the spaces behind it included."""
+
+    impl = String(255)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        """Return the type with the collation that is exact; the usual ones are not."""
+        if dialect.name not in ("mysql", "mariadb"):
+            return String(255)
+        exact = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+        return String(255, collation=exact)
+
+
 Base.registry.update_type_annotation_map({datetime: UtcDateTime})
 # SQLite counts rows in an INTEGER only.
 RowId = BigInteger().with_variant(Integer, "sqlite")
-# Tokens and Stripe's ids tell upper from lower case; MySQL's usual collation does not.
-Key = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 db = SQLAlchemy(model_class=Base)
 
 
@@ -115,6 +128,7 @@ def init_database(app: Flask) -> None:
         event.listen(db.session, "before_flush", _refuse_change)
         event.listen(db.session, "before_commit", _refuse_change)
         event.listen(db.session, "do_orm_execute", _refuse_statement)
+        event.listen(Table, "before_create", _use_utf8mb4)
 
 
 def write(unit: Callable[[], T]) -> T:
@@ -224,8 +238,16 @@ def _connect_arguments(url: URL) -> dict[str, Any]:
         # Statements prepared on the server outlive the transaction, and behind a pooler the next
         # transaction may meet another server process.
         return arguments | {"prepare_threshold": None, "client_encoding": "utf8"}
+    # What does not fit is refused, not cut, whatever the server's settings.
+    arguments["sql_mode"] = "TRADITIONAL"
     # PyMySQL itself would encode the password as Latin-1.
     return arguments | ({"password": url.password.encode()} if url.password else {})
+
+
+def _use_utf8mb4(table: Table, *_: Any, **__: Any) -> None:
+    """Make a new table independent of what the server or the database has as its usual."""
+    table.dialect_kwargs["mysql_charset"] = "utf8mb4"
+    table.dialect_kwargs["mysql_engine"] = "InnoDB"
 
 
 def _init_sqlite(engine: Engine) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import event, insert, select, text, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from shop.board.models import Reply, Topic
 from shop.catalog.models import Product
 from shop.db import changed_rows, db, insert_once, journal_mode, now, write
 from shop.errors import DatabaseBusy
 from shop.payments.models import StripeEvent
-from tests.actors import Browser
+from tests.actors import Browser, Buyer
 from tests.databases import on_all
 from tests.pages import form_to
 
@@ -501,3 +501,31 @@ def test_text_outlives_a_database_that_is_away(
     assert form is not None
     assert form.fields["comment"] == "my own words"
     assert browser.post("/", form.fields).status == 303
+
+
+# --- keys and texts -------------------------------------------------------------------------
+
+
+@on_all
+def test_a_key_with_something_behind_it_is_another_key(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    paths = ("/orders/{}".format, "/payments/success?session_id={}".format, "/shop/{}".format)
+    keys = (order["order"], order["id"], "t-shirt")
+    for path, key in zip(paths, keys, strict=True):
+        assert buyer.get(path(key)).status == 200
+        for other in (f"{key}%20", f"{key}%20%20", f"%20{key}", f"{key}%09", f"{key}%00",
+                      f"{key}%C2%A0", f"{key}%E2%80%8B", key.swapcase()):  # fmt: skip
+            assert buyer.get(path(other)).status == 404, (path(other), key)
+
+
+@on_all
+def test_what_does_not_fit_is_refused_and_never_cut(app: Flask) -> None:
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":  # has no lengths
+            return
+        event = {"id": "evt_1", "type": "x" * 256, "object_id": "x", "received_at": now()}
+        with pytest.raises(DataError):
+            write(lambda: insert_once(StripeEvent, **event))
+        if db.engine.dialect.name == "mysql":
+            assert "STRICT_ALL_TABLES" in str(db.session.scalar(text("SELECT @@sql_mode")))
