@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask
@@ -15,7 +14,6 @@ from sqlalchemy import (
     URL,
     BigInteger,
     DateTime,
-    Engine,
     Integer,
     MetaData,
     String,
@@ -30,6 +28,7 @@ from sqlalchemy.types import TypeDecorator
 
 from shop.config import ConfigError
 from shop.errors import DatabaseBusy
+from shop.sqlite import init_sqlite
 
 T = TypeVar("T")
 MYSQL_DUPLICATE = 1062
@@ -123,7 +122,7 @@ def init_database(app: Flask) -> None:
     with app.app_context():
         engine = db.engine
     if engine.dialect.name == "sqlite":
-        _init_sqlite(engine)
+        init_sqlite(engine)
     if not event.contains(db.session, "before_flush", _refuse_change):
         event.listen(db.session, "before_flush", _refuse_change)
         event.listen(db.session, "before_commit", _refuse_change)
@@ -201,34 +200,6 @@ def changed_rows(statement: Any) -> int:
     return count
 
 
-def journal_mode(database: str | None) -> tuple[str, str, str]:
-    """Return SQLite's journal mode, its `synchronous`, and the reason in words.
-
-    WAL is quick, but some versions can lose a committed write when a checkpoint races with it
-    (https://www.sqlite.org/wal.html#walresetbug), and it must not be used over a network.
-    """
-    version = sqlite3.sqlite_version_info
-    mended = version >= (3, 51, 3) or any(
-        version[:2] == line and version[2] >= patch for line, patch in (((3, 44), 6), ((3, 50), 7))
-    )
-    if not mended:
-        return "DELETE", "EXTRA", f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug"
-    if database not in (None, "", ":memory:") and not _is_local(Path(database)):
-        return "DELETE", "EXTRA", "the file is not on a local disk"
-    return "WAL", "FULL", f"SQLite {sqlite3.sqlite_version} on a local disk"
-
-
-def _is_local(path: Path) -> bool:
-    remote = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "lustre")
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
-        return False
-    here = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
-    kind = max(here, key=lambda mount: len(mount[0]), default=("", "unknown"))[1]
-    return kind != "unknown" and not kind.startswith(remote)
-
-
 def _connect_arguments(url: URL) -> dict[str, Any]:
     """Return what a server's driver is told beside the address."""
     arguments: dict[str, Any] = {}
@@ -248,22 +219,6 @@ def _use_utf8mb4(table: Table, *_: Any, **__: Any) -> None:
     """Make a new table independent of what the server or the database has as its usual."""
     table.dialect_kwargs["mysql_charset"] = "utf8mb4"
     table.dialect_kwargs["mysql_engine"] = "InnoDB"
-
-
-def _init_sqlite(engine: Engine) -> None:
-    journal, synchronous, _ = journal_mode(engine.url.database)
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        connection.execute(f"PRAGMA journal_mode = {journal}")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # A transaction that begins by reading cannot wait for the write lock later: it just fails.
-        wants_lock = connection.get_execution_options().get("write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
 
 
 def _write_once(session: Session, unit: Callable[[], T]) -> T:
