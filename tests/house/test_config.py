@@ -1,11 +1,13 @@
 """Settings: what is refused and in which words, what wins, and which mode follows."""
 
+import errno
 import os
 import re
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -277,6 +279,57 @@ def test_processes_that_start_at_once_agree_on_one_secret(tmp_path: Path) -> Non
         for round_ in range(5):
             keys = list(pool.map(secret_key, [tmp_path / str(round_)] * 8))
             assert len(set(keys)) == 1
+
+
+NO_LINKS = ("EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EMLINK", "EXDEV")
+
+
+def without_links(folder: Path, name: str = "EPERM") -> str:
+    """Return the secret as a process makes it on a disk without hard links."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        return secret_key(folder)
+
+
+@pytest.mark.parametrize("name", NO_LINKS)
+def test_a_disk_without_hard_links_keeps_the_secret_too(tmp_path: Path, name: str) -> None:
+    made = without_links(tmp_path, name)
+    assert len(made) >= 64
+    assert without_links(tmp_path, name) == secret_key(tmp_path) == made
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_processes_that_start_at_once_without_hard_links_agree_too(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        for round_ in range(20):
+            keys = list(pool.map(without_links, [tmp_path / str(round_)] * 8))
+            assert len(set(keys)) == 1
+            assert len(keys[0]) == 64
+
+
+def test_who_finds_the_secret_being_written_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+    path.touch()
+    later = threading.Timer(0.2, path.write_text, ["s" * 64])
+    later.start()
+    assert secret_key(tmp_path) == "s" * 64
+    later.join()
+
+
+def test_a_disk_that_takes_no_file_at_all_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(ConfigError, match=r"^SHOP_DATA_DIR: .*No space left.*for example[^\n]*$"):
+        create_app({"SHOP_DATA_DIR": tmp_path})
 
 
 def test_a_given_secret_leaves_no_file(tmp_path: Path) -> None:
