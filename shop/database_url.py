@@ -7,6 +7,7 @@ https://dev.mysql.com/doc/refman/8.4/en/connecting-using-uri-or-key-value-pairs.
 """
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -88,7 +89,9 @@ PARTS = {
     "dbname": "database",
     "database": "database",
 }
+CONNECT_SECONDS = 10
 NUMBERS = ("connect_timeout", "read_timeout", "write_timeout")
+FILES = ("ssl_ca", "ssl_cert", "ssl_key", "sslcert", "sslkey", "sslrootcert")
 # How strictly the connection is encrypted, from the least up, and how programs say so.
 ENCRYPTION = {
     "disable": "disable disabled false 0 off no none",
@@ -144,6 +147,21 @@ def read_database_url(raw: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """Return what a server's driver is told beside the address."""
+    arguments: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = CONNECT_SECONDS
+    if url.get_backend_name() == "postgresql":
+        # Statements prepared on the server outlive the transaction, and behind a pooler the next
+        # transaction may meet another server process.
+        return arguments | {"prepare_threshold": None, "client_encoding": "utf8"}
+    # What does not fit is refused, not cut, whatever the server's settings.
+    arguments["sql_mode"] = "TRADITIONAL"
+    # PyMySQL itself would encode the password as Latin-1.
+    return arguments | ({"password": url.password.encode()} if url.password else {})
+
+
 def _read_options(url: URL, pairs: list[tuple[str, str]]) -> URL:
     """Return the address with the options of our driver in place of `pairs`."""
     backend = url.get_backend_name()
@@ -167,6 +185,9 @@ def _read_options(url: URL, pairs: list[tuple[str, str]]) -> URL:
         checked(seconds, seconds is not None, f"has an option {name!r} that is no whole number")
         if not seconds:  # 0 is the wish to wait for ever
             options.pop(name, None)
+    for name in FILES:
+        missing = options.get(name, "system") != "system" and not Path(options[name]).is_file()
+        checked(name, not missing, f"has an option {name!r} that names no file")
     level = max(wishes, key=list(ENCRYPTION).index, default="")
     complete = {
         "postgresql": _complete_postgresql,

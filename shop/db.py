@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from flask import Flask
+from flask_babel import lazy_gettext as _l
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
-    URL,
     BigInteger,
     DateTime,
     Integer,
@@ -27,15 +27,41 @@ from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
 
 from shop.config import ConfigError
-from shop.errors import DatabaseBusy
-from shop.sqlite import init_sqlite
+from shop.database_url import connect_arguments
+from shop.errors import DatabaseBusy, ShopError
+from shop.sqlite import init_sqlite, journal_mode
 
 T = TypeVar("T")
 MYSQL_DUPLICATE = 1062
 WRITE_TRIES = 4
 # A visitor waits no longer for a lock, and the host ends a request that takes longer.
 BUSY_SECONDS = 30
-CONNECT_SECONDS = 10
+FACTS = {
+    "sqlite": {
+        "version": "SELECT sqlite_version()",
+        "encoding": "PRAGMA encoding",
+        "journal": "PRAGMA journal_mode",
+    },
+    "postgresql": {"version": "SHOW server_version", "encoding": "SHOW server_encoding"},
+    "mysql": {
+        "version": "SELECT VERSION()",
+        "encoding": "SELECT GROUP_CONCAT(DISTINCT character_set_name)"
+        " FROM information_schema.columns WHERE table_schema = DATABASE()"
+        " AND FIND_IN_SET(table_name, :tables)",
+        "sql_mode": "SELECT @@sql_mode",
+    },
+}
+
+
+class WrongEncoding(ShopError):
+    """The database was made for the letters of some languages alone."""
+
+    status = 503
+    code = "database"
+    message = _l(
+        "The database keeps text as %(encoding)s and would lose letters. Make one with ENCODING "
+        "'UTF8' and name it in DATABASE_URL."
+    )
 
 
 class Base(DeclarativeBase):
@@ -109,7 +135,7 @@ def init_database(app: Flask) -> None:
     else:
         options |= {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True, "pool_recycle": 280}
         options["isolation_level"] = "READ COMMITTED"
-        options["connect_args"] = _connect_arguments(url)
+        options["connect_args"] = connect_arguments(url)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     try:
@@ -191,6 +217,31 @@ def health() -> tuple[dict[str, str], int]:
     return {"status": "ok"}, 200
 
 
+def facts() -> dict[str, str]:
+    """Return how the database is set up, for the self-check and for the check at the start.
+
+    `version`, and `encoding`, what text is kept in; of SQLite `journal` and `reason`; of a server
+    `prepared_statements`, and of MySQL and MariaDB `sql_mode`.
+    """
+    kind = db.engine.dialect.name
+    values = {"tables": ",".join(Base.metadata.tables)}
+    found = {
+        name: str(db.session.scalar(text(question), values if ":tables" in question else {}))
+        for name, question in FACTS[kind].items()
+    }
+    end_read()
+    if kind == "sqlite":
+        return found | {"reason": journal_mode(db.engine.url.database)[2]}
+    return found | {"prepared_statements": "off"}
+
+
+def check_encoding() -> None:
+    """Raise WrongEncoding where the database cannot keep every letter."""
+    encoding = facts()["encoding"] if db.engine.dialect.name == "postgresql" else "UTF8"
+    if encoding != "UTF8":
+        raise WrongEncoding(encoding=encoding)
+
+
 def changed_rows(statement: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it touched."""
     options = {"synchronize_session": False, "preserve_rowcount": True}
@@ -198,21 +249,6 @@ def changed_rows(statement: Any) -> int:
     if count < 0:
         raise RuntimeError("the driver does not say how many rows were touched")
     return count
-
-
-def _connect_arguments(url: URL) -> dict[str, Any]:
-    """Return what a server's driver is told beside the address."""
-    arguments: dict[str, Any] = {}
-    if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = CONNECT_SECONDS
-    if url.get_backend_name() == "postgresql":
-        # Statements prepared on the server outlive the transaction, and behind a pooler the next
-        # transaction may meet another server process.
-        return arguments | {"prepare_threshold": None, "client_encoding": "utf8"}
-    # What does not fit is refused, not cut, whatever the server's settings.
-    arguments["sql_mode"] = "TRADITIONAL"
-    # PyMySQL itself would encode the password as Latin-1.
-    return arguments | ({"password": url.password.encode()} if url.password else {})
 
 
 def _use_utf8mb4(table: Table, *_: Any, **__: Any) -> None:

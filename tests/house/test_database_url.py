@@ -12,7 +12,7 @@ from shop.config import ConfigError, load
 from shop.db import db
 from tests import databases
 
-POSTGRESQL, MYSQL = "postgresql+psycopg", "mysql+pymysql"
+CA = str(Path(__file__).resolve())
 LOCAL = "u:p@h/shop"
 
 
@@ -66,8 +66,8 @@ def test_the_address_names_its_driver(given: str, kept: str) -> None:
         ("sslaccept=accept_invalid_certs&sslmode=require", {"sslmode": "require"}),
         ("sslmode=verify-full", {"sslmode": "verify-full"}),
         ("sslmode=require&sslmode=verify-ca", {"sslmode": "verify-ca"}),
-        ("sslMode=verify-ca&ssl-ca=/ca", {"sslmode": "verify-ca", "sslrootcert": "/ca"}),
-        ("sslaccept=strict&sslrootcert=/ca", {"sslmode": "verify-full", "sslrootcert": "/ca"}),
+        (f"sslMode=verify-ca&ssl-ca={CA}", {"sslmode": "verify-ca", "sslrootcert": CA}),
+        (f"sslaccept=strict&sslrootcert={CA}", {"sslmode": "verify-full", "sslrootcert": CA}),
         ("connect_timeout=15&connection_limit=1&pool_timeout=0", {"connect_timeout": "15"}),
         ("pgbouncer=true&statement_cache_size=0&supa=base-pooler.x", {}),
         ("reconnect=true&charset=utf8&serverVersion=16&pool=5&encoding=utf8", {}),
@@ -89,14 +89,14 @@ def test_options_become_those_of_postgresqls_driver(given: str, options: dict[st
     ("given", "options"),
     [
         ("ssl-mode=REQUIRED", {"ssl_check_hostname": "false"}),
-        ("sslmode=require&ssl-ca=/ca", {"ssl_check_hostname": "false", "ssl_ca": "/ca"}),
-        ("ssl_mode=VERIFY_IDENTITY&ssl_ca=/ca", {"ssl_check_hostname": "true", "ssl_ca": "/ca"}),
+        (f"sslmode=require&ssl-ca={CA}", {"ssl_check_hostname": "false", "ssl_ca": CA}),
+        (f"ssl_mode=VERIFY_IDENTITY&ssl_ca={CA}", {"ssl_check_hostname": "true", "ssl_ca": CA}),
         ("useSSL=true", {"ssl_check_hostname": "false"}),
         ("ssl={%22rejectUnauthorized%22:false}", {"ssl_check_hostname": "false"}),
-        ("ssl-mode=DISABLED&ssl_ca=/ca", {"ssl_disabled": "true"}),
+        (f"ssl-mode=DISABLED&ssl_ca={CA}", {"ssl_disabled": "true"}),
         ("ssl-mode=PREFERRED", {}),
         ("ssl_disabled=false&ssl_verify_cert=false", {}),
-        ("ssl_check_hostname=false&ssl_ca=/ca", {"ssl_check_hostname": "false", "ssl_ca": "/ca"}),
+        (f"ssl_check_hostname=false&ssl_ca={CA}", {"ssl_check_hostname": "false", "ssl_ca": CA}),
         ("reconnect=true&connection_limit=5&socket_timeout=3&schema=x&serverTimezone=UTC", {}),
         ("connect_timeout=5&application_name=shop",
          {"connect_timeout": "5", "program_name": "shop"}),
@@ -150,6 +150,8 @@ def test_an_option_that_is_not_understood_stops_the_start(
         ("postgres://u/x:p@h/shop", "%40"),
         ("mysql://u:p%00@h/shop", "invisible"),
         ("sqlite://shop.sqlite3", "three slashes"),
+        ("postgres://h/shop?sslrootcert=/no/such/file", "no file"),
+        ("mysql://h/shop?ssl-ca=/no/such/file", "no file"),
         ("sqlite:///shop.sqlite3?mode=ro", "uri=true"),
         ("sqlite:///shop.sqlite3?bogus=1", "'bogus'"),
         ("jdbc:postgresql://h/shop", "address of an SQLite"),
