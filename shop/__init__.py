@@ -111,7 +111,7 @@ def _mount_sandbox(app: Flask) -> None:
         return Mount(
             shop,
             app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
-            webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"],
+            webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"].split()[0],
             public_url=public_url,
             # Nobody but the shop may use its sandbox's API from elsewhere.
             secret_keys=None if settings.is_loopback(public_url) else (),

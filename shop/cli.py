@@ -1,15 +1,15 @@
 """`flask shop …`: what the owner does at a command line."""
 
 import json
+import sqlite3
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 import click
 from flask import current_app
-from flask.cli import AppGroup
-from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from flask.cli import AppGroup, with_appcontext
+from sqlalchemy import exc, select
 
 from shop import demo as samples
 from shop import migrations
@@ -25,8 +25,19 @@ from shop.payments.reconcile import reconcile as run_reconcile
 from shop.payments.report import Mismatch, Report
 
 
+class Command(click.Command):
+    """A command that runs on a database which fits this code, and on no other."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Check the database, then run the command."""
+        with_appcontext(migrations.check)()
+        return super().invoke(ctx)
+
+
 class ShopGroup(AppGroup):
     """Commands that say in one line what went wrong."""
+
+    command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a refusal of the shop or of its database ends it with status 1."""
@@ -34,19 +45,28 @@ class ShopGroup(AppGroup):
             return super().invoke(ctx)
         except ShopError as error:
             raise click.ClickException(error.message) from error
-        except (OperationalError, InterfaceError) as error:
-            raise click.ClickException(
-                f"The database does not answer as it should: {error.orig}. Look at DATABASE_URL, "
-                "whether its server runs, and whether flask shop init was run."
-            ) from error
+        except exc.DBAPIError as error:
+            raise click.ClickException(_in_one_line(error)) from error
+        except exc.TimeoutError as error:
+            raise click.ClickException("The database is busy. Try again in a minute.") from error
+
+
+def _in_one_line(error: exc.DBAPIError) -> str:
+    """Return what the database said, and where to look."""
+    said = str(error.orig.args[-1] if error.orig and error.orig.args else error.orig)
+    reason = " ".join(said.splitlines()[:1]).rstrip(".?")
+    where = "whether its server runs, and what its user may do there"
+    if isinstance(error.orig, sqlite3.Error):
+        where = "SHOP_DATA_DIR, and whether the shop may write there"
+    return f"The database does not answer as it should: {reason}. Look at DATABASE_URL, {where}."
 
 
 shop = ShopGroup("shop", help="Look after the shop.")
-mail = AppGroup("mail", help="The outbox.")
+mail = ShopGroup("mail", help="The outbox.")
 shop.add_command(mail)
 
 
-@shop.command()
+@shop.command(cls=click.Command)
 def init() -> None:
     """Make the data folder, the secret and the newest schema. Safe to repeat."""
     if migrations.is_old():

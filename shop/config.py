@@ -3,7 +3,9 @@
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shop import parsers
+from shop.database_url import read_database_url
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "ja")
@@ -38,7 +41,7 @@ SETTINGS = (
     Setting("SECRET_KEY", parsers.secret,
             "Signs the visitors' cookies. Made and kept in the data folder when unset",
             "64 random characters"),
-    Setting("DATABASE_URL", parsers.database_url,
+    Setting("DATABASE_URL", read_database_url,
             "The database. An SQLite file in the data folder when unset",
             "postgresql://user:password@localhost/shop"),
     Setting("SHOP_DATA_DIR", parsers.directory,
@@ -58,8 +61,8 @@ SETTINGS = (
             "Your secret (or restricted) key at Stripe", "sk_test_…"),
     Setting("STRIPE_PUBLISHABLE_KEY", parsers.prefixed("pk_test_", "pk_live_"),
             "Your publishable key at Stripe, for the legacy card page", "pk_test_…"),
-    Setting("STRIPE_WEBHOOK_SECRET", parsers.prefixed("whsec_"),
-            "The signing secret of your webhook at Stripe", "whsec_…"),
+    Setting("STRIPE_WEBHOOK_SECRET", parsers.webhook_secrets,
+            "The signing secret of your webhook at Stripe; several with spaces between", "whsec_…"),
     Setting("STRIPE_API_BASE", parsers.web_address,
             "Another server that speaks Stripe, for tests", "http://127.0.0.1:5001"),
     Setting("STRIPE_CHECKOUT_ORIGINS", parsers.origins,
@@ -148,17 +151,8 @@ def secret_key(data_dir: Path) -> str:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            # Written beside and linked into place: two processes that start at once agree.
-            handle, name = tempfile.mkstemp(dir=data_dir)
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(32))
-            try:
-                os.link(name, path)
-            except FileExistsError:
-                pass
-            finally:
-                os.unlink(name)
-        key = path.read_text(errors="replace").strip()
+            _make_secret(path)
+        key = _read_secret(path)
     except OSError as error:
         raise ConfigError(
             f"SHOP_DATA_DIR: {data_dir} cannot be used ({error.strerror}). "
@@ -167,6 +161,34 @@ def secret_key(data_dir: Path) -> str:
     if len(key) < 32:
         raise ConfigError(f"SECRET_KEY: {path} is damaged. Delete it, and a new one is made.")
     return key
+
+
+def _make_secret(path: Path) -> None:
+    """Make the file, unless another process that starts at once has made it first."""
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(name, path)  # whole from the first moment
+    except (OSError, AttributeError, NotImplementedError):
+        # Not every disk knows links (FAT, Android, shared folders), nor does every system.
+        with suppress(FileExistsError):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+    finally:
+        os.unlink(name)
+
+
+def _read_secret(path: Path) -> str:
+    # Without links another process may just be about to write.
+    for _ in range(50):
+        key = path.read_text(errors="replace").strip()
+        if key:
+            return key
+        time.sleep(0.02)
+    return ""
 
 
 def _value(setting: Setting, raw: Any) -> Any:

@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask
+from flask_babel import lazy_gettext as _l
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     BigInteger,
     DateTime,
-    Engine,
     Integer,
     MetaData,
     String,
+    Table,
     event,
     make_url,
     text,
@@ -27,13 +27,41 @@ from sqlalchemy.orm import DeclarativeBase, ORMExecuteState, Session
 from sqlalchemy.types import TypeDecorator
 
 from shop.config import ConfigError
-from shop.errors import DatabaseBusy
+from shop.database_url import connect_arguments
+from shop.errors import DatabaseBusy, ShopError
+from shop.sqlite import init_sqlite, journal_mode
 
 T = TypeVar("T")
 MYSQL_DUPLICATE = 1062
 WRITE_TRIES = 4
 # A visitor waits no longer for a lock, and the host ends a request that takes longer.
 BUSY_SECONDS = 30
+FACTS = {
+    "sqlite": {
+        "version": "SELECT sqlite_version()",
+        "encoding": "PRAGMA encoding",
+        "journal": "PRAGMA journal_mode",
+    },
+    "postgresql": {"version": "SHOW server_version", "encoding": "SHOW server_encoding"},
+    "mysql": {
+        "version": "SELECT VERSION()",
+        "encoding": "SELECT GROUP_CONCAT(DISTINCT character_set_name)"
+        " FROM information_schema.columns WHERE table_schema = DATABASE()"
+        " AND FIND_IN_SET(table_name, :tables)",
+        "sql_mode": "SELECT @@sql_mode",
+    },
+}
+
+
+class WrongEncoding(ShopError):
+    """The database was made for the letters of some languages alone."""
+
+    status = 503
+    code = "database"
+    message = _l(
+        "The database keeps text as %(encoding)s and would lose letters. Make one with ENCODING "
+        "'UTF8' and name it in DATABASE_URL."
+    )
 
 
 class Base(DeclarativeBase):
@@ -65,11 +93,23 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Key(TypeDecorator[str]):
+    """A token, slug or Stripe's id: compared letter by letter, the spaces behind it included."""
+
+    impl = String(255)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        """Return the type with the collation that is exact; the usual ones are not."""
+        if dialect.name not in ("mysql", "mariadb"):
+            return String(255)
+        exact = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"
+        return String(255, collation=exact)
+
+
 Base.registry.update_type_annotation_map({datetime: UtcDateTime})
 # SQLite counts rows in an INTEGER only.
 RowId = BigInteger().with_variant(Integer, "sqlite")
-# Tokens and Stripe's ids tell upper from lower case; MySQL's usual collation does not.
-Key = String(255).with_variant(String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 db = SQLAlchemy(model_class=Base)
 
 
@@ -95,6 +135,7 @@ def init_database(app: Flask) -> None:
     else:
         options |= {"pool_size": 2, "max_overflow": 8, "pool_pre_ping": True, "pool_recycle": 280}
         options["isolation_level"] = "READ COMMITTED"
+        options["connect_args"] = connect_arguments(url)
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
     try:
@@ -107,11 +148,12 @@ def init_database(app: Flask) -> None:
     with app.app_context():
         engine = db.engine
     if engine.dialect.name == "sqlite":
-        _init_sqlite(engine)
+        init_sqlite(engine)
     if not event.contains(db.session, "before_flush", _refuse_change):
         event.listen(db.session, "before_flush", _refuse_change)
         event.listen(db.session, "before_commit", _refuse_change)
         event.listen(db.session, "do_orm_execute", _refuse_statement)
+        event.listen(Table, "before_create", _use_utf8mb4)
 
 
 def write(unit: Callable[[], T]) -> T:
@@ -175,6 +217,31 @@ def health() -> tuple[dict[str, str], int]:
     return {"status": "ok"}, 200
 
 
+def facts() -> dict[str, str]:
+    """Return how the database is set up, for the self-check and for the check at the start.
+
+    `version`, and `encoding`, what text is kept in; of SQLite `journal` and `reason`; of a server
+    `prepared_statements`, and of MySQL and MariaDB `sql_mode`.
+    """
+    kind = db.engine.dialect.name
+    values = {"tables": ",".join(Base.metadata.tables)}
+    found = {
+        name: str(db.session.scalar(text(question), values if ":tables" in question else {}))
+        for name, question in FACTS[kind].items()
+    }
+    end_read()
+    if kind == "sqlite":
+        return found | {"reason": journal_mode(db.engine.url.database)[2]}
+    return found | {"prepared_statements": "off"}
+
+
+def check_encoding() -> None:
+    """Raise WrongEncoding where the database cannot keep every letter."""
+    encoding = facts()["encoding"] if db.engine.dialect.name == "postgresql" else "UTF8"
+    if encoding != "UTF8":
+        raise WrongEncoding(encoding=encoding)
+
+
 def changed_rows(statement: Any) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it touched."""
     options = {"synchronize_session": False, "preserve_rowcount": True}
@@ -184,48 +251,10 @@ def changed_rows(statement: Any) -> int:
     return count
 
 
-def journal_mode(database: str | None) -> tuple[str, str, str]:
-    """Return SQLite's journal mode, its `synchronous`, and the reason in words.
-
-    WAL is quick, but some versions can lose a committed write when a checkpoint races with it
-    (https://www.sqlite.org/wal.html#walresetbug), and it must not be used over a network.
-    """
-    version = sqlite3.sqlite_version_info
-    mended = version >= (3, 51, 3) or any(
-        version[:2] == line and version[2] >= patch for line, patch in (((3, 44), 6), ((3, 50), 7))
-    )
-    if not mended:
-        return "DELETE", "EXTRA", f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug"
-    if database not in (None, "", ":memory:") and not _is_local(Path(database)):
-        return "DELETE", "EXTRA", "the file is not on a local disk"
-    return "WAL", "FULL", f"SQLite {sqlite3.sqlite_version} on a local disk"
-
-
-def _is_local(path: Path) -> bool:
-    remote = ("nfs", "cifs", "smb", "fuse", "9p", "afs", "ceph", "gluster", "lustre")
-    try:
-        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
-        return False
-    here = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
-    kind = max(here, key=lambda mount: len(mount[0]), default=("", "unknown"))[1]
-    return kind != "unknown" and not kind.startswith(remote)
-
-
-def _init_sqlite(engine: Engine) -> None:
-    journal, synchronous, _ = journal_mode(engine.url.database)
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        connection.execute(f"PRAGMA journal_mode = {journal}")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # A transaction that begins by reading cannot wait for the write lock later: it just fails.
-        wants_lock = connection.get_execution_options().get("write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if wants_lock else "BEGIN")
+def _use_utf8mb4(table: Table, *_: Any, **__: Any) -> None:
+    """Make a new table independent of what the server or the database has as its usual."""
+    table.dialect_kwargs["mysql_charset"] = "utf8mb4"
+    table.dialect_kwargs["mysql_engine"] = "InnoDB"
 
 
 def _write_once(session: Session, unit: Callable[[], T]) -> T:

@@ -14,6 +14,9 @@ from shop.security import is_same_origin, no_store
 
 # What a page of errors gives back to be sent again, secrets and tokens apart.
 NOT_GIVEN_BACK = ("csrf_token", "password", "stripeToken")
+# PostgreSQL's codes for what the shop may not do: no rights, no schema that it may see, a copy that
+# can only be read.
+NO_RIGHTS = ("42501", "3F000", "25006")
 TITLES = {
     404: _l("There is nothing here"),
     409: _l("That is no longer possible"),
@@ -83,7 +86,7 @@ def init_errors(app: Flask) -> None:
     app.register_error_handler(ShopError, _shop_error)
     app.register_error_handler(CSRFError, _stale_form)
     # TimeoutError: the pool had no connection free.
-    for down in (exc.OperationalError, exc.InterfaceError, exc.TimeoutError):
+    for down in (exc.DBAPIError, exc.TimeoutError):
         app.register_error_handler(down, _database_down)
     app.register_error_handler(HTTPException, _http_error)
 
@@ -140,6 +143,10 @@ def _stale_form(error: HTTPException) -> ResponseReturnValue:
 
 
 def _database_down(error: Exception) -> ResponseReturnValue:
+    orig = getattr(error, "orig", None)
+    ours = (exc.ProgrammingError, exc.IntegrityError, exc.DataError, exc.InternalError)
+    if isinstance(error, ours) and getattr(orig, "sqlstate", None) not in NO_RIGHTS:
+        raise error  # a mistake of the shop
     current_app.logger.error("database: %s", error)
     message = _(
         "The shop's database does not answer. Nothing was charged by this page; please try again "

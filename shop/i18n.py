@@ -1,5 +1,6 @@
 """Which language a visitor reads, and how money and dates look in it."""
 
+import re
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
@@ -71,6 +72,17 @@ def _select_language() -> str:
         return str(usual)
     if "language" not in g:
         chosen = session.get("language")
-        accepted = request.accept_languages.best_match(LANGUAGES)
-        g.language = chosen if chosen in LANGUAGES else accepted or usual
+        g.language = chosen if chosen in LANGUAGES else _accepted_language(usual)
     return str(g.language)
+
+
+def _accepted_language(usual: str) -> str:
+    """Return the language that the browser likes best, `usual` where it asks for none of ours."""
+    wanted: dict[str, float] = {}
+    for tag, quality in request.accept_languages:
+        language = re.split("[-_]", tag.lower())[0]
+        wanted[language] = max(quality, wanted.get(language, 0))
+    others = wanted.pop("*", 0)
+    named = [name for name in wanted if name in LANGUAGES and wanted[name] > 0]
+    # Of several that are liked alike, a named one comes first, then the usual one.
+    return max((*named, usual, *LANGUAGES), key=lambda name: wanted.get(name, others))

@@ -195,8 +195,9 @@ def _add_headers(headers: Mapping[str, str], response: Response) -> Response:
     response.headers.extend({name: headers[name] for name in headers.keys() - there})
     if response.status_code == 308:
         # Werkzeug names scheme and host; where TLS ends elsewhere it would name http.
-        path = response.headers["Location"].removeprefix(request.host_url).lstrip("/")
-        response.headers["Location"] = f"/{path}"
+        parts = urlsplit(response.headers["Location"])
+        path = "/" + parts.path.lstrip("/")
+        response.headers["Location"] = parts._replace(scheme="", netloc="", path=path).geturl()
     if response.mimetype == "text/html":
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

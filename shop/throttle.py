@@ -2,11 +2,12 @@
 
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import current_app, request
 from flask_babel import lazy_gettext as _l
@@ -103,7 +104,7 @@ def count(name: str, *who: str, with_network: bool = True) -> None:
     limit = LIMITS[name]
     budgets = dict.fromkeys(who, limit.most)
     part, is_visitors = network(request.remote_addr)
-    if with_network and (is_visitors or limit.strict):
+    if with_network and part and (is_visitors or limit.strict):
         budgets[f"network {part}"] = limit.network
     seconds = write(partial(count_all, name, limit.seconds, budgets))
     if seconds:
@@ -140,14 +141,23 @@ def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
 def network(address: str | None) -> tuple[str, bool]:
     """Return the part of an address that is one household or so, and whether it is a visitor's.
 
+    Empty where the address cannot be read: what cannot be read is nobody's, and not everybody's.
     Where a proxy stands in front that SHOP_PROXY does not name, every visitor seems to come from
     this machine or the host's network, and the whole shop would share one budget.
     """
-    try:
-        ip = ip_address(address or "")
-    except ValueError:
-        return "unknown", False
+    ip = _read_address((address or "").strip(' "'))
+    if ip is None or ip.is_unspecified:
+        return "", False
     # A server that listens to both kinds says ::ffff:192.0.2.7, and all of IPv4 is one /48 of it.
     ip = getattr(ip, "ipv4_mapped", None) or ip
     inside = ip.is_loopback or ip.is_link_local or any(ip in ip_network(part) for part in INSIDE)
-    return str(ip_network((ip, 24 if ip.version == 4 else 48), strict=False)), not inside
+    return str(ip_network((int(ip), 24 if ip.version == 4 else 48), strict=False)), not inside
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address, with or without the port that some proxies add, or None."""
+    # The whole comes first: in 2001:db8::1:443 the end is no port.
+    for part in (text, text.rpartition(":")[0]):
+        with suppress(ValueError):
+            return ip_address(part[1:-1] if part.startswith("[") and part.endswith("]") else part)
+    return None

@@ -99,11 +99,11 @@ def fresh(kind: str, folder: Path, filled: Path) -> str | None:
     return _address(kind, PROCESS)
 
 
-def empty(kind: str, name: str) -> str:
+def empty(kind: str, name: str, made_with: str = "") -> str:
     """Return the address of a database with nothing in it, under a name within this process."""
     if not _answers(kind):
         missing(f"no {kind} server answers")
-    _create(kind, f"{PROCESS}_{name}")
+    _create(kind, f"{PROCESS}_{name}", made_with)
     return _address(kind, f"{PROCESS}_{name}")
 
 
@@ -171,11 +171,11 @@ def _drop(kind: str, connection: Connection, owner: str) -> None:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
 
 
-def _create(kind: str, name: str) -> None:
+def _create(kind: str, name: str, made_with: str = "") -> None:
     connection = _administer(kind)
     force = " WITH (FORCE)" if kind == "postgresql" else ""
     connection.execute(text(f"DROP DATABASE IF EXISTS {name}{force}"))
-    connection.execute(text(f"CREATE DATABASE {name}"))
+    connection.execute(text(f"CREATE DATABASE {name} {made_with}"))
 
 
 def _address(kind: str, name: str) -> str:

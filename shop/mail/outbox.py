@@ -22,7 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import Base, Key, RowId, changed_rows, db, end_read, insert_once, now, write
 from shop.mail import smtp
-from shop.parsers import mail_address
+from shop.parsers import ascii_domain, mail_address
 
 # Longer than a conversation with a mail server in which every answer comes just in time.
 LEASE = timedelta(seconds=90)
@@ -209,4 +209,4 @@ def _address(text: str) -> Address:
     local, _, domain = mail_address(text).rpartition("@")
     if not local.isascii() or not text.isprintable():
         raise ValueError(text)
-    return Address(username=local, domain=domain.encode("idna").decode())
+    return Address(username=local, domain=ascii_domain(domain))

@@ -16,6 +16,7 @@ from functools import partial
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from shop.config import is_loopback
+from shop.parsers import ascii_domain
 
 # The wait for one answer. Where one worker serves the whole shop, visitors wait as long.
 ANSWER_SECONDS = 3.0
@@ -85,7 +86,8 @@ def _hand_over(server: SplitResult, place: str, message: EmailMessage) -> None:
     port = server.port or (465 if server.scheme == "smtps" else 587)
     name = socket.gethostname()  # the full name would cost a look-up
     own_name = name if "." in name else "[127.0.0.1]"
-    talk = connect(server.hostname, port, local_hostname=own_name, timeout=ANSWER_SECONDS)
+    host = ascii_domain(server.hostname or "")
+    talk = connect(host, port, local_hostname=own_name, timeout=ANSWER_SECONDS)
     try:
         talk.ehlo_or_helo_if_needed()
         if server.scheme == "smtp" and talk.has_extn("starttls"):

@@ -8,15 +8,39 @@ from pathlib import Path
 from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import inspect, text
 
-from shop.db import db, end_read
-from shop.errors import page, same_address
+from shop.db import WrongEncoding, check_encoding, db, end_read
+from shop.errors import ShopError, page, same_address
 
 DIRECTORY = Path(__file__).parent
 UNCHECKED = ("healthz", "static", "bootstrap.static")
 # Alembic keeps its state in a module. Between processes the database's own lock decides.
 _one_thread = threading.Lock()
+
+
+class WrongSchema(ShopError):
+    """The database has no tables yet, or those of another version of the shop."""
+
+    status = 503
+    code = "schema"
+    message = _l("The database has no tables yet. Run flask shop init.")
+
+
+class OldSchema(WrongSchema):
+    """The database waits for its upgrade."""
+
+    message = _l("Make a copy of the database, then run flask shop init.")
+
+
+class NewSchema(WrongSchema):
+    """Another version of the shop has upgraded the database."""
+
+    message = _l(
+        "The database is newer than this version of the shop. Install the newer version again; "
+        "nothing was changed."
+    )
 
 
 def init_schema(app: Flask) -> None:
@@ -46,16 +70,37 @@ def is_old() -> bool:
     return found is not None and found < head()
 
 
+def check() -> None:
+    """Raise WrongSchema, or WrongEncoding, unless the database fits this code."""
+    _make_data_folder()
+    check_encoding()
+    found = revision()
+    if found is None:
+        raise WrongSchema
+    if found != head():
+        raise NewSchema if found > head() else OldSchema
+
+
 def upgrade() -> None:
-    """Upgrade the database to the newest schema. Safe to repeat, one process at a time."""
+    """Upgrade the database to the newest schema. Safe to repeat, one process at a time.
+
+    Raises NewSchema and WrongEncoding.
+    """
     from alembic import command
+    from alembic.util import CommandError
 
     end_read()
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     _load_flask_migrate(app)
     _make_data_folder()
-    with _one_thread:
-        command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+    check_encoding()
+    try:
+        with _one_thread:
+            command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+    except CommandError as error:
+        if (revision() or "") > head():
+            raise NewSchema from error
+        raise
 
 
 def _make_data_folder() -> None:
@@ -86,20 +131,13 @@ def _ensure_schema() -> ResponseReturnValue | None:
     if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
         return None
     _make_data_folder()
-    found = revision()
-    if found is None and _is_ours_to_fill():
-        upgrade()
-        found = revision()
-    if found != head():
-        return page(
-            503,
-            "schema",
-            _("The shop is being updated"),
-            _(
-                "Please come back in a few minutes. (For the owner: make a copy of the database, "
-                "then run flask shop init.)"
-            ),
-            resend_to=same_address(),
-        )
+    try:
+        if revision() is None and _is_ours_to_fill():
+            upgrade()
+        check()
+    except (WrongSchema, WrongEncoding) as error:
+        words = _("Please come back later. (For the owner: %(what)s)", what=error.message)
+        title = _("The shop is not ready yet")
+        return page(error.status, error.code, title, words, resend_to=same_address())
     current_app.extensions["schema_is_current"] = True
     return None

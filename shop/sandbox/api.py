@@ -114,7 +114,7 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 def _respond(answer: Answer) -> Response:
-    body = json.dumps(render(answer.doc, request.url_root), indent=2)
+    body = json.dumps(render(answer.doc), indent=2)
     response = Response(body, answer.status, mimetype="application/json")
     if answer.original:
         response.headers["Idempotent-Replayed"] = "true"
@@ -122,11 +122,13 @@ def _respond(answer: Answer) -> Response:
     return response
 
 
-def render(doc: Document, root: str) -> Any:
-    """Return the object as it is sent; `root` is where the client reaches the sandbox.
+def render(doc: Document) -> Any:
+    """Return the object as it is sent.
 
     The url of a session is made here, because the shop and the browser may use different roots.
     """
+    # Werkzeug's `url_root` would decode the host's name, and fails over `ß`.
+    root = f"{request.scheme}://{request.host}{request.root_path}/"
     sent = public(doc)
     items = sent["data"] if sent.get("object") == "list" else [sent]
     for item in items:

@@ -119,7 +119,7 @@ def resend(event_id: str) -> BaseResponse:
 def _snapshot(limit: int) -> dict[str, Any]:
     with current_state().store.read() as tx:
         found: dict[str, Any] = {
-            name: [render(doc, request.url_root) for doc in tx.find(kind, limit=limit)]
+            name: [render(doc) for doc in tx.find(kind, limit=limit)]
             for _, name, kind, _ in RESOURCES
         }
         found["deliveries"] = events.list_deliveries(tx, limit)

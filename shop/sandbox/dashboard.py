@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 from werkzeug.exceptions import Conflict, NotFound, UnprocessableEntity
 from werkzeug.wrappers import Response
 
@@ -85,4 +85,4 @@ def _change(
             status = UnprocessableEntity if wrong_amount else Conflict
             raise status(error.error["message"]) from error
     state.deliver_due()
-    return control.respond(render(changed, request.url_root))
+    return control.respond(render(changed))

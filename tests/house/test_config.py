@@ -1,11 +1,13 @@
 """Settings: what is refused and in which words, what wins, and which mode follows."""
 
+import errno
 import os
 import re
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -42,6 +44,13 @@ REFUSED: list[tuple[str, str, dict[str, str]]] = [
     ("SHOP_PUBLIC_URL", "https://shop.example/a b", {}),
     ("SHOP_PUBLIC_URL", "https://shop.example\n/", {}),
     ("SHOP_PUBLIC_URL", "https://shop;example", {}),
+    ("SHOP_PUBLIC_URL", "https://☃.example", {}),
+    ("SHOP_PUBLIC_URL", "https://a\u200db.example", {}),
+    ("SHOP_PUBLIC_URL", f"https://{'x' * 64}.example", {}),
+    ("SHOP_PUBLIC_URL", f"https://{'日' * 60}.example", {}),
+    ("SHOP_PUBLIC_URL", "https://日..example", {}),
+    ("SHOP_MAIL_FROM", "shop@☃.example", {}),
+    ("MAIL_URL", "smtp://mail.☃.example", {}),
     ("SHOP_SANDBOX", "perhaps", {}),
     ("SHOP_SANDBOX", "on", TEST),
     ("SHOP_NAME", "Corner\nShop", {}),
@@ -57,7 +66,36 @@ REFUSED: list[tuple[str, str, dict[str, str]]] = [
     ("STRIPE_PUBLISHABLE_KEY", "sk_test_abc", {}),
     ("STRIPE_PUBLISHABLE_KEY", "pk_live_abc", TEST),
     ("STRIPE_PUBLISHABLE_KEY", "pk_test_abc", LIVE),
+    ("STRIPE_SECRET_KEY", "sk_test_...", {}),
+    ("STRIPE_SECRET_KEY", '"sk_test_abc"', {}),
+    ("STRIPE_SECRET_KEY", "sk_test_abc sk_test_def", {}),
+    ("STRIPE_SECRET_KEY", "sk_test_abcsk_test_def", {}),
+    ("STRIPE_SECRET_KEY", "sk_test_a\u200bb", {}),
+    ("STRIPE_PUBLISHABLE_KEY", "pk_test_a\tb", {}),
+    ("STRIPE_PUBLISHABLE_KEY", "pk_test_ａ", {}),
     ("STRIPE_WEBHOOK_SECRET", "secret", {}),
+    *[
+        ("STRIPE_WEBHOOK_SECRET", text, {})
+        for text in (
+            "whsec_",
+            "'whsec_a'",
+            "whsec_a'",
+            '"whsec_a whsec_b"',
+            "whsec_a,whsec_b",
+            "whsec_a;whsec_b",
+            "whsec_a\nwhsec_b",
+            "whsec_a\twhsec_b",
+            "whsec_a\u3000whsec_b",
+            "whsec_a b",
+            "whsec_a sk_test_b",
+            "whsec_awhsec_b",
+            "whsec_a\0",
+            "whsec_é",
+            "whsec_…",
+            "whsec_a whsec_",
+            "WHSEC_a",
+        )
+    ],
     ("STRIPE_API_BASE", "localhost:5001", TEST),
     ("STRIPE_API_BASE", "http://127.0.0.1:5001", LIVE),
     ("STRIPE_CHECKOUT_ORIGINS", "https://pay.shop.example/path", {}),
@@ -123,6 +161,11 @@ def test_a_refusal_tells_no_secret(settings: dict[str, str], leak: str) -> None:
     assert leak not in refusal(settings)
 
 
+@pytest.mark.parametrize("text", ["whsec_a whsec_b", "  whsec_a   whsec_b "])
+def test_signing_secrets_may_be_several(text: str) -> None:
+    assert load({"STRIPE_WEBHOOK_SECRET": text})["STRIPE_WEBHOOK_SECRET"] == "whsec_a whsec_b"
+
+
 @pytest.mark.parametrize(
     ("given_url", "kept"),
     [
@@ -131,30 +174,17 @@ def test_a_refusal_tells_no_secret(settings: dict[str, str], leak: str) -> None:
         ("http://shop.example:80/corner/", "http://shop.example/corner"),
         ("HTTPS://shop.example:8443", "https://shop.example:8443"),
         ("https://例え.example", "https://xn--r8jz45g.example"),
+        ("https://faß.example/corner", "https://xn--fa-hia.example/corner"),
+        ("https://xn--fa-hia.example", "https://xn--fa-hia.example"),
+        ("https://βόλος.example", "https://xn--nxasmm1c.example"),
+        ("https://ΒΌΛΟΣ.example", "https://xn--nxasmq6b.example"),
+        ("https://ＳＨＯＰ。example:8443", "https://shop.example:8443"),
+        ("https://my_shop.例え.example", "https://my_shop.xn--r8jz45g.example"),
         ("http://[::1]:5000", "http://[::1]:5000"),
     ],
 )
 def test_the_public_address_is_kept_as_browsers_say_it(given_url: str, kept: str) -> None:
     assert load({"SHOP_PUBLIC_URL": given_url})["SHOP_PUBLIC_URL"] == kept
-
-
-@pytest.mark.parametrize(
-    ("given_url", "kept"),
-    [
-        ("postgres://u:p@h/shop", "postgresql+psycopg://u:p@h/shop"),
-        (
-            "postgresql://u:p@h/shop?sslmode=require",
-            "postgresql+psycopg://u:p@h/shop?sslmode=require",
-        ),
-        ("postgresql+psycopg://h/shop", "postgresql+psycopg://h/shop"),
-        ("mysql://u:p@h/shop", "mysql+pymysql://u:p@h/shop?charset=utf8mb4"),
-        ("mariadb://h/shop?ssl_ca=x", "mysql+pymysql://h/shop?ssl_ca=x&charset=utf8mb4"),
-        ("mysql+pymysql://h/shop?charset=utf8mb4", "mysql+pymysql://h/shop?charset=utf8mb4"),
-        ("sqlite:////data/shop.sqlite3", "sqlite:////data/shop.sqlite3"),
-    ],
-)
-def test_the_database_address_names_its_driver(given_url: str, kept: str) -> None:
-    assert load({"DATABASE_URL": given_url})["DATABASE_URL"] == kept
 
 
 def test_a_missing_database_driver_is_said_in_one_line(
@@ -249,6 +279,57 @@ def test_processes_that_start_at_once_agree_on_one_secret(tmp_path: Path) -> Non
         for round_ in range(5):
             keys = list(pool.map(secret_key, [tmp_path / str(round_)] * 8))
             assert len(set(keys)) == 1
+
+
+NO_LINKS = ("EPERM", "EACCES", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EMLINK", "EXDEV")
+
+
+def without_links(folder: Path, name: str = "EPERM") -> str:
+    """Return the secret as a process makes it on a disk without hard links."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        return secret_key(folder)
+
+
+@pytest.mark.parametrize("name", NO_LINKS)
+def test_a_disk_without_hard_links_keeps_the_secret_too(tmp_path: Path, name: str) -> None:
+    made = without_links(tmp_path, name)
+    assert len(made) >= 64
+    assert without_links(tmp_path, name) == secret_key(tmp_path) == made
+    assert stat.S_IMODE((tmp_path / "secret_key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_processes_that_start_at_once_without_hard_links_agree_too(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4) as pool:
+        for round_ in range(20):
+            keys = list(pool.map(without_links, [tmp_path / str(round_)] * 8))
+            assert len(set(keys)) == 1
+            assert len(keys[0]) == 64
+
+
+def test_who_finds_the_secret_being_written_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+    path.touch()
+    later = threading.Timer(0.2, path.write_text, ["s" * 64])
+    later.start()
+    assert secret_key(tmp_path) == "s" * 64
+    later.join()
+
+
+def test_a_disk_that_takes_no_file_at_all_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    with pytest.raises(ConfigError, match=r"^SHOP_DATA_DIR: .*No space left.*for example[^\n]*$"):
+        create_app({"SHOP_DATA_DIR": tmp_path})
 
 
 def test_a_given_secret_leaves_no_file(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import event, insert, select, text, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from shop.board.models import Reply, Topic
 from shop.catalog.models import Product
-from shop.db import changed_rows, db, insert_once, journal_mode, now, write
+from shop.db import changed_rows, db, insert_once, now, write
 from shop.errors import DatabaseBusy
 from shop.payments.models import StripeEvent
-from tests.actors import Browser
+from shop.sqlite import journal_mode
+from tests.actors import Browser, Buyer
 from tests.databases import on_all
 from tests.pages import form_to
 
@@ -377,7 +378,7 @@ def test_foreign_keys_are_kept(inside: None) -> None:
 def test_the_journal_is_wal_only_where_sqlite_keeps_its_promises(
     version: tuple[int, int, int], journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mounts(monkeypatch, f"/dev/sda1 {tmp_path.anchor} ext4 rw 0 0\n")
+    mounts(monkeypatch, ("/", "ext4"))
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     mode, synchronous, why = journal_mode(str(tmp_path / "shop.sqlite3"))
     assert (mode, synchronous) == (journal, "FULL" if journal == "WAL" else "EXTRA")
@@ -386,30 +387,60 @@ def test_the_journal_is_wal_only_where_sqlite_keeps_its_promises(
 
 @pytest.mark.parametrize(
     ("kind", "journal"),
-    [("ext4", "WAL"), ("overlay", "WAL"), ("nfs4", "DELETE"), ("fuse.sshfs", "DELETE")],
-)
-def test_the_journal_is_wal_on_a_local_disk_only(
-    kind: str, journal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    [
+        *[(kind, "WAL") for kind in ("ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay")],
+        *[(kind, "DELETE") for kind in (
+            "nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "fuse", "fuseblk", "9p", "virtiofs",
+            "vboxsf", "prl_fs", "vmhgfs", "ocfs2", "gfs2", "ext45", "EXT4", "new", "",
+        )],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["data", "my data", "a\\b\tc", "日本"])
+def test_the_journal_is_wal_on_a_disk_known_to_be_local_only(
+    kind: str, journal: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mounts(monkeypatch, f"/dev/sda1 / ext4 rw 0 0\nsomewhere {tmp_path} {kind} rw 0 0\n")
+    here, other = str(tmp_path / name), "nfs4" if journal == "WAL" else "ext4"
+    mounts(monkeypatch, (here, kind), ("/", other), (str(tmp_path), other), (here + "2", other))
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
-    assert journal_mode(str(tmp_path / "shop.sqlite3"))[0] == journal
+    mode, _, why = journal_mode(f"{here}/shop.sqlite3")
+    assert mode == journal
+    assert f"({kind})" in why
 
 
-def test_a_machine_that_names_no_disks_gets_the_careful_journal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("first", "then"), [("ext4", "nfs4"), ("nfs4", "ext4")])
+def test_of_two_disks_at_one_place_the_later_counts(
+    first: str, then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mounts(monkeypatch, None)
+    mounts(monkeypatch, (str(tmp_path), first), (str(tmp_path), then))
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
+    expected = "WAL" if then == "ext4" else "DELETE"
+    assert journal_mode(str(tmp_path / "shop.sqlite3"))[0] == expected
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense\n - \n1 2 3 4 / - \n"])
+def test_a_machine_that_names_no_disks_gets_the_careful_journal(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mountinfo(monkeypatch, content)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 52, 0))
     assert journal_mode(str(tmp_path / "shop.sqlite3"))[0] == "DELETE"
 
 
-def mounts(monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
+def mounts(monkeypatch: pytest.MonkeyPatch, *disks: tuple[str, str]) -> None:
     """Let this machine have these disks."""
+    escapes = {ord(letter): f"\\{ord(letter):03o}" for letter in " \t\n\\"}
+    lines = [
+        f"36 35 98:0 / {point.translate(escapes)} rw,noatime shared:1 - {kind} /dev/sda1 rw\n"
+        for point, kind in disks
+    ]
+    mountinfo(monkeypatch, "".join(lines))
+
+
+def mountinfo(monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
     original = Path.read_text
 
     def read_text(path: Path, *args: Any, **options: Any) -> str:
-        if str(path) != "/proc/mounts":
+        if str(path) != "/proc/self/mountinfo":
             return original(path, *args, **options)
         if content is None:
             raise FileNotFoundError(path)
@@ -501,3 +532,31 @@ def test_text_outlives_a_database_that_is_away(
     assert form is not None
     assert form.fields["comment"] == "my own words"
     assert browser.post("/", form.fields).status == 303
+
+
+# --- keys and texts -------------------------------------------------------------------------
+
+
+@on_all
+def test_a_key_with_something_behind_it_is_another_key(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()
+    paths = ("/orders/{}".format, "/payments/success?session_id={}".format, "/shop/{}".format)
+    keys = (order["order"], order["id"], "t-shirt")
+    for path, key in zip(paths, keys, strict=True):
+        assert buyer.get(path(key)).status == 200
+        for other in (f"{key}%20", f"{key}%20%20", f"%20{key}", f"{key}%09", f"{key}%00",
+                      f"{key}%C2%A0", f"{key}%E2%80%8B", key.swapcase()):  # fmt: skip
+            assert buyer.get(path(other)).status == 404, (path(other), key)
+
+
+@on_all
+def test_what_does_not_fit_is_refused_and_never_cut(app: Flask) -> None:
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":  # has no lengths
+            return
+        event = {"id": "evt_1", "type": "x" * 256, "object_id": "x", "received_at": now()}
+        with pytest.raises(DataError):
+            write(lambda: insert_once(StripeEvent, **event))
+        if db.engine.dialect.name == "mysql":
+            assert "STRICT_ALL_TABLES" in str(db.session.scalar(text("SELECT @@sql_mode")))

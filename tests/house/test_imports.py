@@ -24,7 +24,7 @@ ALLOWED = {
 }
 # The files beside the packages, from the lowest up; each imports only from those before it.
 LAYERS = (
-    {"config", "logs", "money", "parsers"},
+    {"config", "database_url", "logs", "money", "parsers", "sqlite"},
     {"errors", "extensions", "i18n", "security"},
     {"db"},
     {"migrations", "stamps", "throttle"},

@@ -15,7 +15,7 @@ import pytest
 from alembic import command
 from flask import Flask, current_app
 from sqlalchemy import DateTime, MetaData, Table, event, inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from shop import create_app, migrations
 from shop.db import Base, db
@@ -342,7 +342,7 @@ def test_an_upgrade_that_is_killed_is_taken_up_where_it_was(
     ran = run_killed_everywhere("0002")
     fill()
     before = read()
-    ran |= run_killed_everywhere("head")
+    ran |= run_killed_everywhere(head())
     assert revision() == head()
     assert schema() == wanted
     assert read() == renamed(before)
@@ -360,12 +360,91 @@ def test_an_upgrade_that_is_killed_leaves_nothing_behind(
     fill()
     old_schema, before = schema(), read()
     for most in range(0, 1000, KILL_EVERY):
-        if run_killed("head", most) is None:
+        if run_killed(head(), most) is None:
             break
         assert (revision(), schema(), read()) == ("0002", old_schema, before)
     assert most > 40
     assert schema() == wanted
     assert read() == renamed(before)
+
+
+@contextmanager
+def made_as(charset: str) -> Iterator[None]:
+    """Let the database have this encoding, and make tables as the shop did before it cared."""
+
+    def forget(table: Table, *_: Any, **__: Any) -> None:
+        table.dialect_kwargs.pop("mysql_charset", None)
+
+    with db.engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE CHARACTER SET {charset}"))
+    event.listen(Table, "before_create", forget)
+    try:
+        yield
+    finally:
+        event.remove(Table, "before_create", forget)
+
+
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb3", "utf8mb4 COLLATE utf8mb4_bin"])
+def test_a_database_made_in_another_encoding_takes_every_letter_after_the_upgrade(
+    start: Callable[[str], Flask], schema_of_models: Callable[[str], dict[str, Any]], charset: str
+) -> None:
+    def comparable(found: dict[str, Any]) -> Any:
+        # The database's own collation of utf8mb4 stays.
+        text = json.dumps(found)
+        return json.loads(re.sub("utf8mb4_(general_ci|bin)", "usual", text))
+
+    wanted = schema_of_models("mariadb")
+    node = start("mariadb")
+    with made_as(charset):
+        bring_to("0003")
+    old = "INSERT INTO topics (id, name, comment, reply_count, created_at) VALUES "
+    change(node, f"{old} (1, 'Bärbel', 'Grüße', 0, '2026-01-01')")
+    if charset == "latin1":
+        with pytest.raises(DataError):
+            change(node, f"{old} (2, 'Aya', '綾 🍵', 0, '2026-01-01')")
+    run_killed_everywhere(head())
+    result = node.test_cli_runner().invoke(args=["shop", "init"])
+    assert result.exit_code == 0, result.output
+    assert comparable(schema()) == comparable(wanted)
+    with db.engine.connect() as connection:
+        encodings = connection.execute(
+            text(
+                "SELECT DISTINCT character_set_name FROM information_schema.columns"
+                " WHERE table_schema = DATABASE() AND character_set_name IS NOT NULL"
+            )
+        )
+        assert encodings.scalars().all() == ["utf8mb4"]
+    browser = Browser(node)
+    assert browser.submit("/", {"comment": "綾 🍵", "name": "あや"}).status == 303
+    words = browser.get("/").words
+    assert all(word in words for word in ("Grüße", "Bärbel", "綾 🍵", "あや"))
+
+
+@pytest.mark.parametrize("charset", ["latin1", "utf8mb3"])
+def test_a_new_shop_takes_every_letter_whatever_the_database_was_made_for(
+    start: Callable[[str], Flask], schema_of_models: Callable[[str], dict[str, Any]], charset: str
+) -> None:
+    wanted = schema_of_models("mariadb")
+    node = start("mariadb")
+    with db.engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE CHARACTER SET {charset}"))
+    browser = Browser(node)
+    assert browser.submit("/", {"comment": "綾 🍵"}).status == 303
+    assert "綾 🍵" in browser.get("/").words
+    assert schema() == wanted
+
+
+def test_tables_of_other_programs_are_left_as_they_are(start: Callable[[str], Flask]) -> None:
+    node = start("mariadb")
+    bring_to("0003")
+    change(
+        node,
+        "CREATE TABLE posts (name varchar(255) CHARACTER SET latin1, `key` varchar(255)"
+        " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin) CHARSET latin1",
+    )
+    before = schema()["posts"]
+    upgrade()
+    assert schema()["posts"] == before
 
 
 def test_an_upgrade_gives_up_while_another_process_upgrades(start: Callable[[str], Flask]) -> None:

@@ -1,5 +1,6 @@
 """Whom the shop answers, what it tells browsers, and which forms it takes for its own."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,8 +12,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
+from shop.mail import outbox
 from shop.security import external_url
-from tests.actors import Answer, Browser
+from tests.actors import Answer, Browser, Buyer
 from tests.pages import form_to, forms, links, send
 
 MakeApp = Callable[..., Flask]
@@ -64,12 +66,47 @@ def test_a_shop_without_an_address_answers_at_this_machines_names_alone(app: Fla
         ("https://shop.example/corner", "shop.example"),
         ("http://[::1]:5000", "[::1]:5000"),
         ("https://例え.example", "xn--r8jz45g.example"),
+        ("https://faß.example", "xn--fa-hia.example"),
+        ("https://βόλος.example", "XN--NXASMM1C.example"),
     ],
 )
 def test_a_shop_with_an_address_answers_at_it(make_app: MakeApp, public: str, host: str) -> None:
     app = make_app(SHOP_PUBLIC_URL=public)
     assert send(app, host=host).status == 200
     assert send(app, host=host, environ={"wsgi.url_scheme": "https"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "ascii_name"),
+    [
+        ("faß.example", "xn--fa-hia.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("例え.example", "xn--r8jz45g.example"),
+    ],
+)
+def test_a_shop_under_a_name_of_other_letters_sells(
+    make_app: MakeApp, name: str, ascii_name: str
+) -> None:
+    own = f"http://{ascii_name}"
+    app = make_app(SHOP_PUBLIC_URL=f"http://{name}", SHOP_SANDBOX="on")
+    shop = app.wsgi_app
+    # Werkzeug's test client, unlike the shop, reads the name by the standard of 2003.
+    app.wsgi_app = lambda environ, start: shop(environ | {"HTTP_HOST": ascii_name}, start)
+    buyer = Buyer(app)
+    assert buyer.get("/shop?x=1").headers["Location"] == "/shop/?x=1"
+    order = buyer.order()
+    assert order["url"].startswith(f"{own}/sandbox/checkout/")
+    paid = buyer.pay(order["url"].removeprefix(own))
+    assert paid.location.startswith(f"{own}/payments/success?")
+    assert buyer.get(paid.location.removeprefix(own)).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+    with app.app_context():
+        links = {json.loads(row.context)["link"] for row in outbox.newest()}
+    assert links == {f"{own}/orders/{order['order']}"}
+    assert buyer.submit("/", {"comment": "Hello"}, Origin=own).status == 303
+    app.wsgi_app = shop
+    for host in ("xn--fass-hia.example", "fass.example", name.encode().decode("latin-1")):
+        refused(send(app, host=host))
 
 
 def test_a_shop_with_an_address_answers_at_no_other(make_app: MakeApp) -> None:

@@ -129,13 +129,24 @@ def test_the_table_tells_nobody_who_it_was(app: Flask) -> None:
         ("198.51.100.250", "198.51.100.0/24"),
         ("2001:db8:1:2::3", "2001:db8:1::/48"),
         ("::ffff:198.51.100.7", "198.51.100.0/24"),
-        ("", "unknown"),
-        (None, "unknown"),
-        ("not an address", "unknown"),
+        ("198.51.100.7:51234", "198.51.100.0/24"),
+        ("198.51.100.7:", "198.51.100.0/24"),
+        ('"198.51.100.7:51234"', "198.51.100.0/24"),
+        ("2001:db8:1::9:443", "2001:db8:1::/48"),
+        ("[2001:db8:1::9]", "2001:db8:1::/48"),
+        ("[2001:db8:1::9]:443", "2001:db8:1::/48"),
+        ('"[2001:db8:1::9]:443"', "2001:db8:1::/48"),
+        ("2001:db8:1:0:0:0:0:9:51234", "2001:db8:1::/48"),
+        ("[::ffff:198.51.100.7]:443", "198.51.100.0/24"),
+        ("2001:db8:1::9%eth0", "2001:db8:1::/48"),
+        *[(text, "") for text in (
+            "", None, "not an address", "unknown", "unknown:443", "_hidden", "-", "unix:", "[]",
+            "[::1", "198.51.100.7.9", "198.51.100.256:80", "0.0.0.0", "::", ":443", "１.2.3.4",
+        )],
     ],
-)
+)  # fmt: skip
 def test_an_address_is_cut_to_its_network(address: str | None, cut: str) -> None:
-    assert network(address) == (cut, cut != "unknown")
+    assert network(address) == (cut, cut != "")
 
 
 @pytest.mark.parametrize(
@@ -293,6 +304,26 @@ def test_refused_cards_take_nothing_from_the_neighbours(behind_proxy: Flask) -> 
     own = last.order()["order"]
     assert try_cards(last, own, 1) == {429: 1}
     assert try_cards(last, own, 1, ELSEWHERE) == {402: 1}
+
+
+@pytest.mark.parametrize("form", ["{}:51234", "[::ffff:{}]:443", '"{}:80"'])
+def test_a_port_behind_the_address_makes_no_other_network(behind_proxy: Flask, form: str) -> None:
+    for _ in range(4):
+        buyer = Buyer(behind_proxy)
+        assert try_cards(buyer, buyer.order()["order"], 5, form.format(HERE)) == {402: 5}
+    last = Buyer(behind_proxy)
+    order = last.order()["order"]
+    assert try_cards(last, order, 1, NEXT_DOOR) == {429: 1}
+    assert try_cards(last, order, 1, form.format(ELSEWHERE)) == {402: 1}
+
+
+@pytest.mark.parametrize("address", ["unknown", "_hidden:80", "nonsense"])
+def test_visitors_whose_address_cannot_be_read_share_no_budget(
+    behind_proxy: Flask, address: str
+) -> None:
+    for _ in range(5):
+        buyer = Buyer(behind_proxy)
+        assert try_cards(buyer, buyer.order()["order"], 6, address) == {402: 5, 429: 1}
 
 
 def test_where_no_proxy_is_named_twenty_cards_are_tried_in_the_whole_shop(app: Flask) -> None:

@@ -240,3 +240,35 @@ def test_mail_is_japanese(app: Flask, kind: str) -> None:
         names = {"order": order, "language": "ja"}
         for suffix in (".subject.txt", ".txt", ".html"):
             assert_japanese(render_template(f"mail/{kind}{suffix}", **names))
+
+
+@pytest.mark.parametrize("usual", ["ja", "en"])
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ("ja-JP", "ja"),
+        ("ja_JP", "ja"),
+        ("JA", "ja"),
+        ("en-GB", "en"),
+        ("en-GB,en;q=0.9,ja;q=0.8", "en"),
+        ("en-GB,ja;q=0.9", "en"),
+        ("fr-CH, fr;q=0.9, ja;q=0.5, *;q=0.1", "ja"),
+        ("en;q=0.2, ja;q=0.3", "ja"),
+        ("en;q=0, ja", "ja"),
+        ("ja, en", "ja"),
+        ("*, en", "en"),
+        ("ja;q=0, *", "en"),
+        ("en;q=0, *;q=0.1", "ja"),
+        ("x" * 8000 + ", ja", "ja"),
+        ("ja;q=5, en;q=0.1", "en"),
+        *[(text, None) for text in (
+            "*", "*;q=0.5, fr", "*;q=0", "fr", "", " ", ",,;;", "ja;q=0", "en;q=0", "fr;q=0.9, *",
+            "ja;q=high", "jaa", "x" * 8000, ",".join(["fr"] * 2000), "é", "-", "_-;=,\"",
+        )],
+    ],
+)  # fmt: skip
+def test_a_page_is_in_the_visitors_language_or_else_in_the_shops(
+    make_app: Callable[..., Flask], usual: str, asked: str, language: str | None
+) -> None:
+    page = Browser(make_app(SHOP_LOCALE=usual)).get("/cart", Accept_Language=asked)
+    assert f'<html lang="{language or usual}">' in page.text

@@ -297,6 +297,8 @@ def test_the_log_says_why_and_names_nobody(
         "<aya@example.com>, b@c.d",
         "あや@example.com",
         "aya@example.com\x00",
+        "aya@☃.example",
+        f"aya@{'日' * 60}.example",
     ],
 )
 def test_an_address_that_is_none_or_several_gets_nothing(
@@ -314,6 +316,8 @@ def test_an_address_that_is_none_or_several_gets_nothing(
     [
         ("a..b.@docomo.example", "a..b.@docomo.example"),
         ("aya@日本.example", "aya@xn--wgv71a.example"),
+        ("aya@faß.example", "aya@xn--fa-hia.example"),
+        ("aya@βόλος.example", "aya@xn--nxasmm1c.example"),
         ("o'brien+shop@example.com", "o'brien+shop@example.com"),
         ("a(b)@example.com", '"a(b)"@example.com'),
     ],

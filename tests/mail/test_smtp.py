@@ -169,6 +169,20 @@ def test_the_next_address_of_a_server_is_tried(
     assert len(office.received) == 1
 
 
+def test_a_server_under_a_name_of_other_letters_is_asked_for_by_its_own(
+    office: PostOffice, message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up, asked = socket.getaddrinfo, []
+
+    def note(host: str, port: int, *more: Any, **named: Any) -> list[Any]:
+        asked.append(host)
+        return look_up("127.0.0.1", port, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", note)
+    smtp.send(f"smtp://mail.faß.example:{office.port}", message)
+    assert asked == ["mail.xn--fa-hia.example"]
+
+
 # --- a recipient that is refused ------------------------------------------------------------
 
 

@@ -87,6 +87,27 @@ def test_a_signature_that_was_rolled_over_is_taken(app: Flask) -> None:
     assert post(app, body, f"{new},{old.partition(',')[2]}") == 200
 
 
+def test_while_secrets_are_exchanged_each_of_them_counts(make_app: Callable[..., Flask]) -> None:
+    app = make_app(STRIPE_WEBHOOK_SECRET=f"whsec_old {WEBHOOK_SECRET}  whsec_next")
+    body = json.dumps(EVENT).encode()
+    for secret in ("whsec_old", WEBHOOK_SECRET, "whsec_next"):
+        assert post(app, body, sign(body, secret)) == 200
+    for secret in ("whsec_other", f"whsec_old {WEBHOOK_SECRET}", " ", "whsec_"):
+        assert post(app, body, sign(body, secret)) == 400
+    assert post(app, body, sign(body, "whsec_old", age=400)) == 400
+    assert post(app, body, None) == 400
+
+
+def test_the_sandbox_inside_signs_with_one_of_several(make_app: Callable[..., Flask]) -> None:
+    from tests.actors import Buyer
+
+    buyer = Buyer(make_app(STRIPE_WEBHOOK_SECRET=f"{WEBHOOK_SECRET} whsec_next"))
+    order = buyer.order()
+    buyer.pay(order["url"])
+    state = buyer.get("/sandbox/control/state").json
+    assert {delivery["status"] for delivery in state["deliveries"]} == {"delivered"}
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
+from shop.db import Key
+
 revision = "0006"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
-
-KEY = sa.String(255).with_variant(sa.String(255, collation="utf8mb4_bin"), "mysql", "mariadb")
 
 
 def upgrade() -> None:
@@ -16,7 +16,9 @@ def upgrade() -> None:
     if not sa.inspect(op.get_bind()).has_table("stamps"):
         op.create_table(
             "stamps",
-            sa.Column("name", KEY, nullable=False),
+            sa.Column("name", Key(), nullable=False),
             sa.Column("value", sa.BigInteger(), nullable=False),
             sa.PrimaryKeyConstraint("name", name="pk_stamps"),
+            mysql_charset="utf8mb4",
+            mariadb_charset="utf8mb4",
         )
