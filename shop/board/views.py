@@ -6,9 +6,12 @@ from flask_babel import gettext as _
 
 from shop.board import bp, service
 from shop.board.forms import CommentForm
+from shop.board.links import linked
 from shop.parsers import whole_number
 from shop.security import visitor
 from shop.throttle import TooFast, refusal
+
+bp.add_app_template_filter(linked)
 
 
 @bp.get("/")
