@@ -250,13 +250,15 @@ def read() -> Tables:
 
 
 def renamed(before: Tables) -> Tables:
-    """Return the rows of the second schema as the third has them."""
+    """Return the rows of the second schema as the newest has them."""
     after: Tables = {"key_values": []}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})
         after[table] = [{names.get(name, name): row[name] for name in row} for row in rows]
     for row in after["ledger"]:
         del row["told"]
+    for row in after["topics"] + after["replies"]:
+        row["visitor"] = None
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):
         del row["order_id"]
         row |= {"subject": subject, "kind": kind, "about": about}
@@ -342,7 +344,7 @@ def test_an_upgrade_that_is_killed_is_taken_up_where_it_was(
     ran = run_killed_everywhere("0002")
     fill()
     before = read()
-    ran |= run_killed_everywhere("0003")
+    ran |= run_killed_everywhere("head")
     assert revision() == head()
     assert schema() == wanted
     assert read() == renamed(before)
@@ -360,7 +362,7 @@ def test_an_upgrade_that_is_killed_leaves_nothing_behind(
     fill()
     old_schema, before = schema(), read()
     for most in range(0, 1000, KILL_EVERY):
-        if run_killed("0003", most) is None:
+        if run_killed("head", most) is None:
             break
         assert (revision(), schema(), read()) == ("0002", old_schema, before)
     assert most > 40
