@@ -37,7 +37,7 @@ def fill(app: Flask, topics: int) -> None:
 
 def shown(answer: Answer) -> list[str]:
     """Return the texts on a page, as a reader sees them."""
-    said = re.findall(r'<p class="said[^"]*">(.*?)</p>', answer.text, re.DOTALL)
+    said = re.findall(r'<p class="said"[^>]*>(.*?)</p>', answer.text, re.DOTALL)
     return [re.sub(r"<[^>]+>", "", text) for text in said]
 
 
