@@ -86,6 +86,7 @@ def _add_packages(app: Flask) -> None:
         app.register_blueprint(package.bp)
     app.cli.add_command(cli.shop)
     app.add_url_rule("/healthz", "healthz", db.health)
+    app.add_url_rule("/robots.txt", "robots", security.robots)
     # The pages of one package show the words of another, without an import between them.
     app.jinja_env.globals.update(
         shop_window=products.window, cart_count=cart.count, order_waiting=order_waiting

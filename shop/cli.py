@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,17 +13,17 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exc, select
 
 from shop import demo as samples
-from shop import migrations
+from shop import migrations, terminal
 from shop.db import db, end_read
 from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
 from shop.money import Money
 from shop.orders import ledger, queries, shipping
-from shop.orders.models import Order
+from shop.orders.models import LedgerEntry, Order
 from shop.payments import refunds, review
+from shop.payments.models import Dispute
 from shop.payments.reconcile import reconcile as run_reconcile
-from shop.payments.report import Mismatch, Report
 
 
 class Command(click.Command):
@@ -39,19 +40,41 @@ class ShopGroup(AppGroup):
 
     command_class = Command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what was typed before the command's name."""
+        with _in_one_line():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a refusal of the shop or of its database ends it with status 1."""
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except ShopError as error:
-            raise click.ClickException(error.message) from error
-        except exc.DBAPIError as error:
-            raise click.ClickException(_in_one_line(error)) from error
-        except exc.TimeoutError as error:
-            raise click.ClickException("The database is busy. Try again in a minute.") from error
 
 
-def _in_one_line(error: exc.DBAPIError) -> str:
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        more = f" More: {error.ctx.command_path} --help" if error.ctx else ""
+        # Without its context it is shown without the lines about usage.
+        raise click.UsageError(error.format_message() + more) from error
+    except queries.OrderMissing as error:
+        raise click.ClickException(
+            "We cannot find this order. Which there are: flask shop orders. Those of another mode "
+            "than the shop's are only shown."
+        ) from error
+    except ShopError as error:
+        raise click.ClickException(error.message) from error
+    except exc.DBAPIError as error:
+        raise click.ClickException(_said_by_database(error)) from error
+    except exc.TimeoutError as error:
+        raise click.ClickException("The database is busy. Try again in a minute.") from error
+
+
+def _said_by_database(error: exc.DBAPIError) -> str:
     """Return what the database said, and where to look."""
     said = str(error.orig.args[-1] if error.orig and error.orig.args else error.orig)
     reason = " ".join(said.splitlines()[:1]).rstrip(".?")
@@ -62,13 +85,16 @@ def _in_one_line(error: exc.DBAPIError) -> str:
 
 
 shop = ShopGroup("shop", help="Look after the shop.")
-mail = ShopGroup("mail", help="The outbox.")
+mail = ShopGroup("mail", help="The outbox: what has left, what waits, what failed.")
 shop.add_command(mail)
 
 
 @shop.command(cls=click.Command)
 def init() -> None:
-    """Make the data folder, the secret and the newest schema. Safe to repeat."""
+    """Make the data folder, the secret and the newest schema. Safe to repeat.
+
+    Before the shop opens, and after each update of its code.
+    """
     if migrations.is_old():
         click.echo(
             "Updating the database. Stop the shop's workers first if they still run: the old code "
@@ -80,19 +106,36 @@ def init() -> None:
 
 @shop.command()
 def demo() -> None:
-    """Put sample goods on the shelves and topics on the board. Safe to repeat."""
+    """Put sample goods on the shelves and topics on the board. Safe to repeat.
+
+    To look around, before there are goods of your own.
+    """
     added = samples.fill()
     click.echo(f"Added {added} samples." if added else "The samples are there already.")
 
 
 @shop.command()
-@click.option("--state", help="Only orders in this state.")
+@click.argument("number", type=int, required=False)
+@click.option("--state", type=click.Choice(tuple(terminal.STATES)), help="Only orders in this one.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def orders(state: str | None, as_json: bool) -> None:
-    """List the orders, oldest first."""
-    query = select(Order).order_by(Order.id)
-    found = db.session.scalars(query.where(Order.state == state) if state else query).all()
-    _print([_order_json(order) for order in found] if as_json else map(_order_line, found))
+def orders(number: int | None, state: str | None, as_json: bool) -> None:
+    """List the orders, or tell all that is known of order NUMBER.
+
+    What needs you stands first: money to decide about, disputes to answer; then what is to be sent.
+    Have a look every day, and at one order when its customer asks.
+    """
+    if number is not None:
+        order = queries.find_by_number(number, only_in_mode=False)
+        disputed = select(Dispute).where(Dispute.order_id == order.id).order_by(Dispute.id)
+        about = select(outbox.Mail).where(outbox.Mail.subject == f"order-{order.id}")
+        mails = db.session.scalars(about.order_by(outbox.Mail.id)).all()
+        found = [order]
+        lines = terminal.order_story(order, db.session.scalars(disputed).all(), mails)
+    else:
+        found = list(queries.list_orders(state))
+        disputes = db.session.scalars(select(Dispute).order_by(Dispute.id)).all()
+        lines = terminal.order_table(found, disputes)
+    _print([_order_json(order) for order in found] if as_json else lines)
 
 
 @shop.command()
@@ -107,7 +150,7 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
-        for line in _report_lines(report, dry_run):
+        for line in terminal.report_lines(report, dry_run):
             click.echo(line)
     for one in dict.fromkeys(report.skipped):
         said = f"Skipped {one}: it is not as Stripe describes such things. Please look at it there."
@@ -125,19 +168,22 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--key", help="A name for this wish: the same name again is the same refund.")
 def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
-    """Give the money of an order back, all or a part of it."""
+    """Give the money of order NUMBER back, all or a part of it.
+
+    For goods that are returned, broken or not to be had. It says what went back before, and asks.
+    """
     order = queries.find_by_number(number)
     entries = ledger.entries(order.id)
     for entry in entries:
         if entry.is_refund:
-            click.echo(f"{_in_words(entry.money)} went back on {format_moment(entry.created_at)}.")
-    wanted = ledger.sums(entries).left_amount if amount is None else amount
-    currency = entries[0].currency if entries else order.currency
-    what = _in_words(Money(wanted, currency))
-    if amount is None:
-        what = f"all that is left, {what},"
+            money = terminal.in_words(entry.money)
+            click.echo(f"{money} went back on {format_moment(entry.created_at)}.")
+    parts = ledger.refundable(entries)
+    what = f"all that is left, {_left(entries)},"
+    if amount is not None and parts:
+        what = terminal.in_words(Money(amount, parts[0][0].currency))
     end_read()  # who takes their time to answer keeps nobody from writing
-    if not yes:
+    if not yes and parts:
         click.confirm(f"Refund {what} of order {number}?", abort=True)
         key = key or refunds.new_key()
     _say_refunded(refunds.refund(number, amount, key), number)
@@ -148,10 +194,18 @@ def refund(number: int, amount: int | None, yes: bool, key: str | None) -> None:
 @click.argument("outcome", type=click.Choice(("paid", "refunded")))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def decide(number: int, outcome: str, yes: bool) -> None:
-    """Decide about an order that needs review: take its money as paid, or give it back."""
-    question = f"Take the money of order {number} as its payment, and send the goods?"
+    """Decide about order NUMBER: take its money as paid, or give it back.
+
+    For an order that needs your decision: it was paid late, or its money does not fit it.
+    """
+    order = queries.find_by_number(number)
+    if order.state != "needs_review":
+        raise review.NothingToDecide
+    left, total = _left(ledger.entries(order.id)) or "no money", terminal.in_words(order.total)
+    question = f"Take {left} as payment of order {number}, which costs {total}, and send the goods?"
     if outcome == "refunded":
-        question = f"Refund all the money of order {number}?"
+        question = f"Refund all the money of order {number}, {left}?"
+    end_read()
     if not yes:
         click.confirm(question, abort=True)
     if outcome == "refunded":
@@ -169,15 +223,35 @@ def decide(number: int, outcome: str, yes: bool) -> None:
 @shop.command()
 @click.argument("number", type=int)
 def ship(number: int) -> None:
-    """Write down that an order is on its way, and tell the customer."""
-    shipping.ship(number)
-    click.echo(f"Order {number} is shipped.")
+    """Write down that order NUMBER is on its way, and tell the customer by mail.
+
+    When you have handed the parcel in.
+    """
+    try:
+        shipping.ship(number)
+    except shipping.NotReady as error:
+        order = queries.find_by_number(number)
+        why = f"it is {terminal.STATES[order.state]}, and only what is paid is sent"
+        if order.shipped_at is not None:
+            why = f"it was shipped on {format_moment(order.shipped_at)}"
+        raise click.ClickException(f"Order {number}: {why}. Nothing changed.") from error
+    order = queries.find_by_number(number)
+    told = (
+        f"A mail to {order.email} is in the outbox."
+        if order.email
+        else ("Nobody is told: the order has no mail address.")
+    )
+    click.echo(f"Order {number} is shipped: {terminal.goods(order)}. {told}")
 
 
 @mail.command("send")
 @click.option("--failed", is_flag=True, help="First put back in line what has failed.")
 def mail_send(failed: bool) -> None:
-    """Send every message that is due."""
+    """Send every message that is due.
+
+    To be run every few minutes by the host's cron, and with --failed once what was wrong with the
+    mail server is mended.
+    """
     if failed:
         outbox.put_back()
     total = outbox.count_due()
@@ -195,8 +269,11 @@ def mail_send(failed: bool) -> None:
 @mail.command("list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def mail_list(as_json: bool) -> None:
-    """Show the outbox, newest last."""
-    _print(outbox.list_mails() if as_json else map(_mail_line, outbox.newest()))
+    """Show the outbox, newest last: what has left, what waits until when, what failed and why.
+
+    When somebody says that no mail came.
+    """
+    _print(outbox.list_mails() if as_json else terminal.mail_table(outbox.newest()))
 
 
 def _print(rows: list[dict[str, Any]] | Iterable[str]) -> None:
@@ -213,56 +290,15 @@ def _progress(done: int, total: int) -> None:
         click.echo(f"\r{done} of {total}", nl=done == total and total > 0, err=True)
 
 
-def _report_lines(report: Report, dry_run: bool) -> list[str]:
-    lines = [_mismatch_line(row) for row in report.mismatches]
-    end_read()
-    asked = f"{_count(report.checked, 'open payment')} asked about"
-    put_right = "nothing written" if dry_run else f"{_count(report.settled, 'order')} put right"
-    lines.append(f"{asked}, {put_right}.")
-    if report.is_compared:
-        agree = "agrees" if report.agreed == 1 else "agree"
-        lines.append(f"{_count(report.agreed, 'payment')} {agree} with Stripe.")
-    return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _mismatch_line(row: Mismatch) -> str:
-    if not row.order:
-        return f"Stripe has the payment {row.stripe} of {row.ours}, which is not here."
-    number = queries.get_order(row.order).number
-    said = {
-        "state": f"{row.ours} here, {row.stripe} at Stripe",
-        "amount": f"paid {row.ours} here, {row.stripe} at Stripe (minor units)",
-        "refund": f"refunded {row.ours} here, {row.stripe} at Stripe (minor units)",
-        "dispute": "disputed at Stripe, not here",
-        "unknown_at_stripe": f"{row.ours} here, but Stripe does not know its payment",
-        "missing_here": f"{row.ours} here; Stripe has its payment {row.stripe}, which is not here",
-    }
-    return f"Order {number}: {said[row.kind]}."
+def _left(entries: Sequence[LedgerEntry]) -> str:
+    """Return what can go back of each payment, in its own currency."""
+    parts = [Money(rest, payment.currency) for payment, rest in ledger.refundable(entries)]
+    return " + ".join(map(terminal.in_words, parts))
 
 
 def _say_refunded(amounts: list[Money], number: int) -> None:
     for money in amounts:
-        click.echo(f"{_in_words(money)} of order {number} goes back to the customer.")
-
-
-def _in_words(money: Money) -> str:
-    return money.format(current_app.config["SHOP_LOCALE"])
-
-
-def _mail_line(row: outbox.Mail) -> str:
-    zone = current_app.config["SHOP_TIMEZONE"]
-    due = f"{row.due_at.astimezone(zone):%Y-%m-%d %H:%M}" if row.state == "waiting" else ""
-    tried = f"{row.state:<8} {row.attempts:>2}x  {due:<16}"
-    return f"{tried}  {row.kind:<20} {row.recipient}  {row.error}"
-
-
-def _order_line(order: Order) -> str:
-    total = _in_words(order.total)
-    return f"{order.number:>6}  {order.state:<18} {total:>12}  {order.mode:<8} {order.email or ''}"
+        click.echo(f"{terminal.in_words(money)} of order {number} goes back to the customer.")
 
 
 def _order_json(order: Order) -> dict[str, Any]:

@@ -25,6 +25,8 @@ SAME_EVERYWHERE = (
     "default-src 'none'; style-src 'self'; font-src 'self'; base-uri 'none'; object-src 'none'; "
     "frame-ancestors 'none'"
 )
+# What search engines may list and browsers keep, by endpoint or blueprint. All else is private.
+PUBLIC = ("board", "catalog.index", "catalog.product", "static", "bootstrap.static", "robots")
 
 
 class FormProtection(CSRFProtect):  # type: ignore[misc]
@@ -81,6 +83,7 @@ def init_security(app: Flask) -> None:
         WTF_CSRF_SSL_STRICT=False,
     )
     app.config["CONTENT_SECURITY_POLICY"] = content_security_policy(app.config)
+    app.jinja_env.globals["is_public"] = is_public
     app.before_request(_check_host)
     app.after_request(partial(_add_headers, _headers(app.config)))
 
@@ -115,6 +118,22 @@ def no_store(answer: ResponseReturnValue) -> Response:
     response = current_app.make_response(answer)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def is_public() -> bool:
+    """Tell whether the page that is asked for is the same for everybody, or close to it."""
+    return request.endpoint in PUBLIC or request.blueprint in PUBLIC
+
+
+def robots() -> Response:
+    """Return robots.txt: where crawlers find nothing to read.
+
+    Orders are not named in it: what a crawler may not read cannot tell it that it is not to be
+    listed.
+    """
+    paths = ("/cart", "/payments/", "/sandbox/")
+    lines = "".join(f"Disallow: {request.script_root}{path}\n" for path in paths)
+    return Response(f"User-agent: *\n{lines}", mimetype="text/plain")
 
 
 def content_security_policy(config: Any, script: str | None = None) -> str:
@@ -198,6 +217,10 @@ def _add_headers(headers: Mapping[str, str], response: Response) -> Response:
         parts = urlsplit(response.headers["Location"])
         path = "/" + parts.path.lstrip("/")
         response.headers["Location"] = parts._replace(scheme="", netloc="", path=path).geturl()
+    if not is_public():
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.status_code >= 400 or not is_public():
+        response.headers.setdefault("X-Robots-Tag", "noindex")
     if response.mimetype == "text/html":
         response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

@@ -101,14 +101,23 @@ def count(name: str, *who: str, with_network: bool = True) -> None:
 
     Behind a limit none counts: who is stopped takes nothing from those who share the network.
     """
+    fast = write(partial(count_inside, name, *who, with_network=with_network))
+    if fast:
+        raise fast
+
+
+def count_inside(name: str, *who: str, with_network: bool = True) -> TooFast | None:
+    """Count a try inside write(), as count() does; return TooFast at a limit.
+
+    Until that write() ends, other tries of the same visitor, order or address wait.
+    """
     limit = LIMITS[name]
     budgets = dict.fromkeys(who, limit.most)
     part, is_visitors = network(request.remote_addr)
     if with_network and part and (is_visitors or limit.strict):
         budgets[f"network {part}"] = limit.network
-    seconds = write(partial(count_all, name, limit.seconds, budgets))
-    if seconds:
-        raise TooFast(limit, seconds)
+    seconds = count_all(name, limit.seconds, budgets)
+    return TooFast(limit, seconds) if seconds else None
 
 
 def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select, update
 
 from shop.board.models import Reply, Topic
-from shop.db import changed_rows, db, write
+from shop.db import changed_rows, db, now, write
 from shop.errors import ShopError
+from shop.throttle import count_inside
 
 PAGE_SIZE = 20
 REPLIES_SHOWN = 200
+# A form that is sent twice is sent soon; the same words much later are meant.
+SAME_FOR = timedelta(minutes=10)
 
 
 class TopicMissing(ShopError):
@@ -61,28 +65,50 @@ def replies_after(topic_id: int, after: int) -> tuple[Sequence[Reply], int | Non
     return shown, shown[-1].id if len(replies) > REPLIES_SHOWN else None
 
 
-def post_topic(comment: str, name: str) -> int:
-    """Post a topic and return its id."""
+def post_topic(visitor: str, comment: str, name: str) -> int:
+    """Post a topic and return its id; raise TooFast where this visitor posts too fast.
 
+    The same text again within ten minutes is the topic that is there already.
+    """
+    return _post(Topic, visitor, comment, name)
+
+
+def post_reply(visitor: str, topic_id: int, comment: str, name: str) -> int:
+    """Answer a topic and return the reply's id; raise TooFast, and TopicMissing where it is gone.
+
+    The same answer again within ten minutes is the one that is there already.
+    """
+    return _post(Reply, visitor, comment, name, topic_id=topic_id)
+
+
+class _PostedAlready(Exception):
+    def __init__(self, post_id: int) -> None:
+        self.post_id = post_id
+
+
+def _post(
+    kind: type[Topic] | type[Reply], visitor: str, comment: str, name: str, **parent: int
+) -> int:
     def unit() -> int:
-        topic = Topic(comment=comment, name=name)
-        db.session.add(topic)
+        # Of two forms at once the second waits here until the first is posted.
+        fast = count_inside("post", f"visitor {visitor}")
+        recent = select(kind.id, kind.comment).filter_by(visitor=visitor, **parent)
+        recent = recent.where(kind.created_at > now() - SAME_FOR).order_by(kind.id)
+        for post_id, text in db.session.execute(recent).all():
+            if text == comment:  # to MariaDB, "A" is "a"
+                raise _PostedAlready(post_id)  # and undo the count
+        if parent:
+            answered = update(Topic).where(Topic.id == parent["topic_id"])
+            if not changed_rows(answered.values(reply_count=Topic.reply_count + 1)):
+                raise TopicMissing
+        if fast:
+            raise fast
+        post = kind(visitor=visitor, comment=comment, name=name, **parent)
+        db.session.add(post)
         db.session.flush()
-        return topic.id
+        return post.id
 
-    return write(unit)
-
-
-def post_reply(topic_id: int, comment: str, name: str) -> int:
-    """Answer a topic and return the reply's id; raise TopicMissing where it is gone."""
-
-    def unit() -> int:
-        count = update(Topic).where(Topic.id == topic_id)
-        if not changed_rows(count.values(reply_count=Topic.reply_count + 1)):
-            raise TopicMissing
-        reply = Reply(topic_id=topic_id, comment=comment, name=name)
-        db.session.add(reply)
-        db.session.flush()
-        return reply.id
-
-    return write(unit)
+    try:
+        return write(unit)
+    except _PostedAlready as there:
+        return there.post_id

@@ -6,10 +6,14 @@ from flask_babel import gettext as _
 
 from shop.board import bp, service
 from shop.board.forms import CommentForm
+from shop.board.links import linked
+from shop.errors import wants_json
 from shop.pages import kept_page
 from shop.parsers import whole_number
 from shop.security import visitor
-from shop.throttle import TooFast, refusal
+from shop.throttle import TooFast
+
+bp.add_app_template_filter(linked)
 
 
 @bp.get("/")
@@ -25,10 +29,12 @@ def post_topic() -> ResponseReturnValue:
     form = CommentForm(request.form)
     if not form.validate():
         return _index_page(form), 422
-    fast = refusal("post", f"visitor {visitor()}")
-    if fast is not None:
+    try:
+        service.post_topic(visitor(), form.comment.data or "", form.name.data or "")
+    except TooFast as fast:
+        if wants_json():
+            raise
         return _index_page(form, fast), fast.status, fast.headers
-    service.post_topic(form.comment.data or "", form.name.data or "")
     return redirect(url_for("board.index"), 303)
 
 
@@ -46,10 +52,13 @@ def post_reply(topic_id: int) -> ResponseReturnValue:
     try:
         if not form.validate():
             return _topic_page(topic_id, form), 422
-        fast = refusal("post", f"visitor {visitor()}")
-        if fast is not None:
-            return _topic_page(topic_id, form, fast), fast.status, fast.headers
-        reply = service.post_reply(topic_id, form.comment.data or "", form.name.data or "")
+        reply = service.post_reply(
+            visitor(), topic_id, form.comment.data or "", form.name.data or ""
+        )
+    except TooFast as fast:
+        if wants_json():
+            raise
+        return _topic_page(topic_id, form, fast), fast.status, fast.headers
     except service.TopicMissing as missing:
         missing.message = _("This topic is gone. Your text is here: post it as a topic of its own.")
         missing.resend_to = url_for("board.post_topic")

@@ -1,11 +1,12 @@
 """Finding orders."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from flask import current_app
-from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import selectinload
 
 from shop.db import changed_rows, db, is_key
 from shop.errors import ShopError
@@ -64,18 +65,18 @@ def get_order(token: str, *, only_in_mode: bool = False) -> Order:
     return order
 
 
-def find_by_number(number: int) -> Order:
-    """Return the order of this mode with this number; raise OrderMissing."""
+def find_by_number(number: int, *, only_in_mode: bool = True) -> Order:
+    """Return the order with this number, of this mode unless told; raise OrderMissing."""
     order = db.session.get(Order, number) if 0 < number < 2**63 else None
-    if order is None or order.mode != current_app.config["SHOP_MODE"]:
-        raise OrderMissing(
-            _(
-                "We cannot find this order: there is none with the number %(number)s. “flask shop "
-                "orders” lists those there are.",
-                number=number,
-            )
-        )
+    if order is None or (only_in_mode and order.mode != current_app.config["SHOP_MODE"]):
+        raise OrderMissing
     return order
+
+
+def list_orders(state: str | None = None) -> Sequence[Order]:
+    """Return all orders of all modes, or those in one state, oldest first, with their ledgers."""
+    query = select(Order).order_by(Order.id).options(selectinload(Order.ledger))
+    return db.session.scalars(query.where(Order.state == state) if state else query).all()
 
 
 def find_by_reference(reference: str) -> Order | None:

@@ -24,6 +24,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex",
     "Content-Security-Policy": pages.policy(),
 }
 

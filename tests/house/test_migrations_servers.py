@@ -250,13 +250,15 @@ def read() -> Tables:
 
 
 def renamed(before: Tables) -> Tables:
-    """Return the rows of the second schema as the third has them."""
+    """Return the rows of the second schema as the newest has them."""
     after: Tables = {"key_values": [], "stamps": []}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})
         after[table] = [{names.get(name, name): row[name] for name in row} for row in rows]
     for row in after["ledger"]:
         del row["told"]
+    for row in after["topics"] + after["replies"]:
+        row["visitor"] = None
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):
         del row["order_id"]
         row |= {"subject": subject, "kind": kind, "about": about}

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.robotparser import RobotFileParser
 
 import pytest
 import time_machine
@@ -300,15 +301,61 @@ def test_a_shop_on_https_says_so_for_a_year(make_app: MakeApp) -> None:
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_pages_are_kept_by_nobody_else(app: Flask, path: str) -> None:
+NOINDEX = '<meta name="robots" content="noindex">'
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path != "/cart"])
+def test_public_pages_may_be_listed_but_are_kept_by_nobody_else(app: Flask, path: str) -> None:
     answer = send(app, path)
     assert answer.headers["Cache-Control"] == "private, no-cache"
     assert "Cookie" in answer.headers["Vary"]
+    assert "X-Robots-Tag" not in answer.headers
+    assert 'name="robots"' not in answer.text
 
 
-def test_errors_are_kept_by_nobody(app: Flask) -> None:
-    assert send(app, "/nothing").headers["Cache-Control"] == "no-store"
+def test_what_is_ones_own_is_neither_kept_nor_listed(app: Flask) -> None:
+    buyer = Buyer(app)
+    waiting, paid = buyer.order(2), buyer.buy()
+    buyer.submit("/cart/items", {"product_id": 3, "quantity": 1})
+    session = f"session_id={waiting['id']}"
+    for path, status in (
+        ("/cart", 200), (f"/orders/{paid}", 200), (f"/orders/{waiting['order']}", 200),
+        ("/orders", 200), ("/orders?asked=yes", 200), (f"/payments/success?{session}", 200),
+        (f"/payments/card?order={waiting['order']}", 200), ("/payments/card", 200),
+        (f"/payments/cancel?order={paid}", 303), ("/nothing", 404), ("/topics/99", 404),
+        ("/shop/nothing", 404), ("/orders/nothing", 404), ("/payments/success", 404),
+        ("/payments/webhook", 405), ("/sandbox/", 200), ("/sandbox/nothing", 404),
+        (waiting["url"], 200), ("/healthz", 200),
+    ):  # fmt: skip
+        answer = buyer.get(path)
+        assert answer.status == status, path
+        assert answer.headers["Cache-Control"] == "no-store", path
+        assert answer.headers["X-Robots-Tag"] == "noindex", path
+        if answer.headers["Content-Type"].startswith("text/html") and status != 303:
+            assert answer.text.count(NOINDEX) == 1, path
+    typed = buyer.submit("/orders", {"email": "no address"})
+    assert (typed.status, typed.headers["Cache-Control"]) == (422, "no-store")
+
+
+def test_a_text_that_is_to_be_mended_is_kept_by_the_browser_that_goes_back(app: Flask) -> None:
+    answer = Browser(app).submit("/", {"comment": "x" * 2001})
+    assert (answer.status, answer.headers["Cache-Control"]) == (422, "private, no-cache")
+    assert answer.headers["X-Robots-Tag"] == "noindex"
+
+
+@pytest.mark.parametrize("at", ["", "/corner"])
+def test_crawlers_are_told_where_there_is_nothing_to_read(app: Flask, at: str) -> None:
+    server = mounted(app, at) if at else Client(app)
+    answer = server.get(f"{at}/robots.txt", base_url="http://127.0.0.1:5000")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    rules = RobotFileParser()
+    rules.parse(answer.text.splitlines())
+    # An order's page says itself that it is not to be listed, so crawlers must be able to read it.
+    for path in ("/", "/topics/1", "/shop/", "/shop/t-shirt", "/orders/x", "/static/shop.css"):
+        assert rules.can_fetch("*", at + path), path
+    for path in ("/cart", "/payments/success", "/payments/card", "/sandbox/"):
+        assert not rules.can_fetch("*", at + path), path
+        assert rules.can_fetch("*", path) or not at
 
 
 # --- cookies and mounting -------------------------------------------------------------------

@@ -178,10 +178,11 @@ def statuses(answers: Iterator[Answer]) -> dict[int, int]:
 def press(
     browser: Browser, address: str, fields: dict[str, str], times: int, **headers: str
 ) -> Iterator[Answer]:
-    """Send the same form so often, one after the other."""
+    """Send the same form so often, one after the other; texts are numbered, as the same is one."""
     form = fields | {"csrf_token": browser.token()}
-    for _ in range(times):
-        yield browser.post(address, form, **headers)
+    for number in range(times):
+        text = {"comment": f"{form['comment']} {number}"} if form.get("comment") else {}
+        yield browser.post(address, form | text, **headers)
 
 
 def stopped(answer: Answer) -> Answer:

@@ -195,7 +195,7 @@ def test_it_tells_of_a_refund_that_stripe_does_not_have(till: Till) -> None:
         )
     row = {"order": token, "kind": "refund", "ours": "500", "stripe": "0"}
     assert run(till.app) == run(till.app) == {"checked": 0, "settled": 0, "mismatches": [row]}
-    assert say(till.app).startswith("Order 1: refunded 500 here, 0 at Stripe (minor units).")
+    assert say(till.app).startswith("Order 1: refunded ¥500 here, ¥0 at Stripe.")
 
 
 @each_row_on_all
