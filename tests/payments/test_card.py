@@ -42,6 +42,8 @@ def test_a_token_pays_the_order(till: Till) -> None:
     assert [(c["amount"], c["currency"], c["receipt_email"]) for c in charges] == [
         (3600, "jpy", "aya@example.com")
     ]
+    labels, session = charges[0]["metadata"], till.sandbox.state["sessions"][0]["metadata"]
+    assert labels == session | {"attempt": f"charge-{session['order']}-2"}
     assert till.stock("last-mugs") == 3
 
 

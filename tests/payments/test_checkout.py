@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
 from shop.db import db
 from tests.actors import DECLINED, Browser, Buyer
@@ -127,7 +128,35 @@ def test_a_session_carries_what_the_order_is_known_by(till: Till) -> None:
     assert (labels["order"], labels["number"]) == (session["client_reference_id"], "1")
     assert labels["shop"]
     assert order["order"] not in str(session["metadata"])
-    assert 30 * 60 < session["expires_at"] - session["created"] <= 36 * 60
+    assert abs(session["expires_at"] - session["created"] - 35 * 60) <= 30
+    till.buyer().order()
+    assert [one["metadata"]["shop"] for one in till.sandbox.state["sessions"]] == [
+        labels["shop"]
+    ] * 2
+
+
+def test_each_shop_labels_its_money_with_an_id_of_its_own(make_app: Callable[..., Flask]) -> None:
+    """The second shop begins with an empty database, as another one's does."""
+    app = make_app()
+    labels = []
+    for _ in range(2):
+        Buyer(app).order()
+        labels.append(Buyer(app).get("/sandbox/control/state").json["sessions"][0]["metadata"])
+        with app.app_context(), db.engine.begin() as connection:
+            connection.execute(text("DELETE FROM key_values"))
+    assert labels[0]["shop"] != labels[1]["shop"]
+
+
+def test_an_order_is_replaced_though_its_sessions_answer_was_lost(till: Till) -> None:
+    buyer = till.buyer()
+    till.sandbox.api("lost", times=1)
+    buyer.submit("/cart/items", {"product_id": MUGS, "quantity": 5})
+    assert buyer.submit("/payments/session", {}).status == 503
+    buyer.submit(f"/cart/items/{MUGS}", {"quantity": 4})
+    second = buyer.submit("/payments/session", {}, Accept="application/json")
+    assert second.status == 201
+    assert [order["state"] for order in till.orders()] == ["cancelled", "pending"]
+    assert till.stock("last-mugs") == 1
 
 
 @on_sqlite

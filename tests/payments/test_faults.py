@@ -1,11 +1,17 @@
 """Stripe down, slow, wrong or silent: nothing is lost, nothing is paid twice, people are told."""
 
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
+import time_machine
 from flask import Flask
 
+from shop.payments import gateway
 from shop.payments.gateway import client
 from tests.actors import Buyer
 from tests.conftest import Till
@@ -139,21 +145,27 @@ def test_a_decline_where_there_is_no_card_is_no_answer(app: Flask) -> None:
 
 
 class Stubborn:
-    """A Stripe that fails at the first session, before or after making it, and says so for ever."""
+    """A Stripe that fails at the next thing to make, before or after, and says so for ever.
+
+    `keys` are those that it is asked with.
+    """
 
     def __init__(self, app: Flask, *, is_made: bool) -> None:
         self._ask, self._is_made = app.extensions["stripe_wsgi"], is_made
-        self._key = ""
+        self.keys: list[str] = []
         app.extensions["stripe_wsgi"] = self
 
     def __call__(self, method: str, url: str, headers: Any, data: Any) -> Any:
         key = headers.get("Idempotency-Key", "")
-        if method != "post" or (self._key and key != self._key):
+        if method != "post" or url.endswith("/expire"):
             return self._ask(method, url, headers, data)
-        replayed = {"Idempotent-Replayed": "true"} if self._key else {}
-        if not self._key and self._is_made:
+        self.keys.append(key)
+        if key != self.keys[0]:
+            return self._ask(method, url, headers, data)
+        is_first = len(self.keys) == 1
+        if is_first and self._is_made:
             self._ask(method, url, headers, data)
-        self._key = key
+        replayed = {} if is_first else {"Idempotent-Replayed": "true"}
         return b'{"error": {"type": "api_error", "message": "sorry"}}', 500, replayed
 
 
@@ -161,7 +173,7 @@ class Stubborn:
 def test_an_error_that_stripe_repeats_for_a_day_does_not_keep_a_buyer_waiting(
     app: Flask, is_made: bool
 ) -> None:
-    Stubborn(app, is_made=is_made)
+    stripe = Stubborn(app, is_made=is_made)
     buyer = Buyer(app)
     assert buyer.submit("/payments/session", {"product_id": 1}).status == 503
     order = buyer.order()
@@ -171,3 +183,123 @@ def test_an_error_that_stripe_repeats_for_a_day_does_not_keep_a_buyer_waiting(
     # Nobody has the address of one that was made before the error.
     assert len(state["sessions"]) == 1 + is_made
     assert len(state["charges"]) == 1
+    reference = state["sessions"][0]["client_reference_id"]
+    assert stripe.keys == [f"checkout-{reference}-{number}" for number in (1, 1, 2)]
+
+
+def test_a_session_made_before_such_an_error_is_found_by_its_reference_if_it_is_paid(
+    app: Flask,
+) -> None:
+    from tests.payments.test_settle import _deliver, _event
+
+    Stubborn(app, is_made=True)
+    buyer = Buyer(app)
+    buyer.submit("/payments/session", {"product_id": 1})
+    order = buyer.order()
+    sessions = buyer.get("/sandbox/control/state").json["sessions"]
+    first = next(session for session in sessions if session["id"] != order["id"])
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    assert buyer.pay(first["url"]).status == 303
+    assert _deliver(app, _event("checkout.session.completed", first | {"metadata": {}})) == 200
+    assert [found["state"] for found in Till.mounted(app).orders()] == ["paid"]
+    sessions = buyer.get("/sandbox/control/state").json["sessions"]
+    assert {one["id"]: one["status"] for one in sessions} == {
+        first["id"]: "complete",
+        order["id"]: "expired",
+    }
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_error_that_stripe_repeats_gives_no_charge_a_second_key_before_its_list_was_read(
+    app: Flask, is_made: bool
+) -> None:
+    buyer = Buyer(app)
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    stripe = Stubborn(app, is_made=is_made)
+    buyer.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    for _click in range(3):
+        assert buyer.submit("/payments/charge", {"stripeToken": "tok_visa"}).status == 503
+    assert len(set(stripe.keys)) == 1
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=2), tick=True):
+        assert buyer.submit("/payments/charge", {"stripeToken": "tok_visa"}).status == 303
+    charges = buyer.get("/sandbox/control/state").json["charges"]
+    assert [charge["metadata"]["attempt"] for charge in charges] == [stripe.keys[-1]]
+    reference = charges[0]["metadata"]["order"]
+    assert stripe.keys[0] == f"charge-{reference}-1"
+    assert set(stripe.keys[1:]) == {
+        f"charge-{reference}-{n}" for n in ((1,) if is_made else (1, 2))
+    }
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_error_that_stripe_repeats_gives_no_refund_a_second_key_before_its_list_was_read(
+    app: Flask, is_made: bool
+) -> None:
+    buyer = Buyer(app)
+    buyer.buy()
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    stripe = Stubborn(app, is_made=is_made)
+
+    def refund() -> int:
+        asked = ["shop", "refund", "1", "--amount", "500", "--yes"]
+        return app.test_cli_runner().invoke(args=asked).exit_code
+
+    assert [refund() for _ in range(3)] == [1, 1, 1]
+    assert len(set(stripe.keys)) == 1
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=2), tick=True):
+        # What never arrived is said so, and asked for anew by the next request.
+        assert [refund() for _ in range(1 if is_made else 2)][-1] == 0
+    assert len(set(stripe.keys)) == (1 if is_made else 2)
+    refunds = buyer.get("/sandbox/control/state").json["refunds"]
+    assert [one["amount"] for one in refunds] == [500]
+
+
+class Slow:
+    """In the place of the sockets to Stripe: none answers, and each call takes `seconds`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.waits: list[tuple[float, float]] = []
+        self._now, self._seconds = 0.0, seconds
+        monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: self._now))
+        monkeypatch.setattr(requests.Session, "request", self._wait)
+
+    def _wait(self, *_: Any, timeout: tuple[float, float], **__: Any) -> None:
+        self.waits.append(timeout)
+        self._now += min(self._seconds, sum(timeout))
+        raise requests.exceptions.ReadTimeout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waits"),
+    [
+        (0, [(3, 10)] * 4),
+        (4, [(3, 10), (3, 6), (2.5, 2.5)]),
+        (8, [(3, 10), (2.5, 2.5)]),
+        (60, [(3, 10)]),
+    ],
+)
+def test_all_calls_of_one_request_together_take_13_seconds(
+    make_app: Callable[..., Flask],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    waits: list[tuple[float, float]],
+) -> None:
+    app = make_app(STRIPE_SECRET_KEY="sk_test_x")
+    stripe = Slow(monkeypatch, seconds)
+    with app.test_request_context():
+        for _ in range(4):
+            with pytest.raises(gateway.StripeUnreachable):
+                gateway.retrieve_session("cs_test_x")
+    assert stripe.waits == waits
+
+
+def test_a_command_waits_as_long_for_each_call(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(STRIPE_SECRET_KEY="sk_test_x")
+    stripe = Slow(monkeypatch, 60)
+    with app.app_context():
+        for _ in range(3):
+            with pytest.raises(gateway.StripeUnreachable):
+                gateway.retrieve_session("cs_test_x")
+    assert stripe.waits == [(3, 10)] * 3

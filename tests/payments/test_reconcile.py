@@ -13,7 +13,8 @@ from flask import Flask
 from sqlalchemy import text
 
 from shop.db import db
-from shop.payments import gateway
+from shop.payments import gateway, webhook
+from shop.payments.gateway.objects import Event
 from tests.actors import Buyer, Switches
 from tests.conftest import Till
 from tests.databases import each_row_on_all, on_all
@@ -486,6 +487,31 @@ def test_events_of_somebody_elses_money_are_asked_about_once(till: Till) -> None
     )
 
 
+def test_events_of_our_types_alone_are_taken_and_the_oldest_first(till: Till) -> None:
+    till.sandbox.webhooks("drop")
+    for _ in range(3):
+        buyer = till.buyer()
+        buyer.pay(buyer.order()["url"])
+    assert {"payment_intent.succeeded"} <= {event["type"] for event in till.sandbox.state["events"]}
+    listed: list[str] = []
+    told: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        ask, receive = gateway.list_events, webhook.receive
+
+        def list_events(*span: Any) -> list[Event]:
+            found = ask(*span)
+            listed.extend(event.type for event in found)
+            return found
+
+        patch.setattr(gateway, "list_events", list_events)
+        patch.setattr(webhook, "receive", lambda event: (told.append(event.id), receive(event))[1])
+        run(till.app)
+    assert set(listed) == {"checkout.session.completed", "charge.succeeded"}
+    ours = [event["id"] for event in till.sandbox.state["events"] if event["type"] in listed]
+    assert told == sorted(told, key=ours.index, reverse=True)
+    assert len(told) == 6
+
+
 def test_what_no_event_tells_of_is_learned_from_the_charges(app: Flask) -> None:
     buyer = drop_events(app)
     paid = Buyer(app).order()
@@ -536,6 +562,22 @@ def test_it_tells_of_a_payment_whose_order_is_not_here(app: Flask) -> None:
     # A copy of another shop knows that these are not its own.
     change(app, "UPDATE key_values SET value = 'another shop' WHERE name = 'shop'")
     assert run(app)["mismatches"] == []
+
+
+def test_money_that_has_nothing_of_ours_is_somebody_elses(till: Till) -> None:
+    till.buyer().buy()
+    for labels in ({}, {"metadata[order]": "theirs", "metadata[shop]": "their shop"}):
+        till.sandbox.call("charges", amount=900, currency="jpy", source="tok_visa", **labels)
+    assert run(till.app) == {"checked": 0, "settled": 0, "mismatches": []}
+    assert "1 payment agrees with Stripe." in say(till.app)
+
+
+def test_a_card_that_was_declined_is_no_payment_to_be_compared(app: Flask) -> None:
+    buyer = Buyer(app)
+    form = {"stripeToken": "tok_chargeDeclined", "order": buyer.order()["order"]}
+    assert buyer.submit("/payments/charge", form).status == 402
+    assert run(app)["mismatches"] == []
+    assert "0 payments agree with Stripe." in say(app)
 
 
 def test_it_tells_of_a_payment_that_stripe_does_not_have(till: Till) -> None:

@@ -345,6 +345,37 @@ def test_konbini_waits_for_the_money_and_is_then_paid(till: Till) -> None:
     assert till.stock("last-mugs") == 4
 
 
+def test_money_without_a_slip_is_waited_for_too(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order(3, 1)
+    intent = {"id": "pi_bank", "status": "processing"}
+    working = {"payment_status": "unpaid", "payment_intent": intent}
+    wire = Wire(app)
+    wire.change = lambda answer: answer | working if answer.get("status") == "complete" else answer
+    buyer.pay(order["url"])
+    till = Till.mounted(app)
+    assert till.orders()[0]["state"] == "awaiting_payment"
+    assert till.stock("last-mugs") == 4
+    assert kinds(till) == ["customer_awaiting"]
+    wire.change = lambda answer: answer
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert till.stock("last-mugs") == 4
+
+
+def test_awaited_money_that_does_not_fit_is_looked_at_by_the_owner(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order(3, 1)
+    buyer.post(order["url"], {"email": "aya@example.com", "method": "konbini"})
+    odd = {"amount_total": 1}
+    wire = Wire(app)
+    wire.change = lambda answer: answer | odd if answer.get("status") == "complete" else answer
+    buyer.post("/sandbox/control/clock", {"advance": 600})
+    till = Till.mounted(app)
+    assert till.orders()[0]["state"] == "needs_review"
+    assert till.stock("last-mugs") == 4
+    assert kinds(till) == ["customer_awaiting", "staff_needs_review", "customer_received"]
+
+
 @on_sqlite
 def test_a_cart_that_waits_for_money_is_empty_on_the_next_visit(app: Flask) -> None:
     buyer = Buyer(app)
