@@ -21,6 +21,7 @@ from shop import mail
 from shop.db import db, write
 from shop.mail import outbox as shop_outbox
 from tests.actors import Browser, Buyer
+from tests.conftest import Till
 from tests.outbox import AYA, OWNER, Outbox, Sold, later, outbox_of
 from tests.pages import send
 from tests.post_office import GONE, PostOffice, closed_port
@@ -128,10 +129,45 @@ def test_a_mail_server_that_is_away_costs_the_visitor_nothing(
     assert "refused" in row["error"]
 
 
-def test_a_payment_stands_though_no_mail_can_be_sent(make_app: Callable[..., Flask]) -> None:
+def test_one_message_leaves_after_an_event_and_none_after_the_success_page(
+    mailing: Flask, office: PostOffice
+) -> None:
+    from tests.payments.test_settle import _deliver, _event
+
+    buyer = Buyer(mailing)
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    first, second = buyer.order(1), buyer.order(2)
+    back = buyer.pay(first["url"]).location
+    buyer.pay(second["url"])
+    office.received.clear()
+    assert buyer.get(back).status == 303
+    assert office.received == []
+    sessions = buyer.get("/sandbox/control/state").json["sessions"]
+    session = next(one for one in sessions if one["id"] == second["id"])
+    assert _deliver(mailing, _event("checkout.session.completed", session)) == 200
+    assert len(office.received) == 1
+    assert [order["state"] for order in Till.mounted(mailing).orders()] == ["paid", "paid"]
+
+
+@pytest.mark.parametrize("broken", ["the server", "the outbox"])
+def test_a_payment_stands_though_no_mail_can_be_sent(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
     app = make_app(MAIL_URL=f"smtp://127.0.0.1:{closed_port()}", SHOP_OWNER_EMAIL=OWNER)
     buyer = Buyer(app)
-    assert buyer.see(buyer.buy())["state"] == "paid"
+    order = buyer.order()
+
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("broken")
+
+    if broken == "the outbox":
+        monkeypatch.setattr(shop_outbox, "send_due", breaks)
+    back = buyer.pay(order["url"])
+    deliveries = buyer.get("/sandbox/control/state").json["deliveries"]
+    assert [one["response_code"] for one in deliveries] == [200] * len(deliveries)
+    assert buyer.get(back.location).status == 303
+    assert buyer.see(order["order"])["state"] == "paid"
+    assert Browser(app).submit("/", {"comment": "Hello"}).status == 303
 
 
 @pytest.mark.parametrize(

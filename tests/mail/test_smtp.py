@@ -94,6 +94,20 @@ def test_a_server_that_talks_nonsense_at_any_word_is_left(
     assert type(error) is (ServerAway if word in BEFORE_MAIL else NotSent)
 
 
+def test_a_visitor_waits_three_seconds_for_an_answer_at_most(
+    message: EmailMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def connect(_address: Any, timeout: float, *_: Any) -> None:
+        waits.append(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(smtp.smtplib.socket, "create_connection", connect)
+    assert type(refusal("smtp://mail.example", message)) is ServerAway
+    assert waits == [3]
+
+
 def test_a_server_that_is_silent_at_the_handshake_is_left(
     hurried: None, office: PostOffice, message: EmailMessage
 ) -> None:

@@ -269,6 +269,7 @@ class Slow:
         raise requests.exceptions.ReadTimeout
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("seconds", "waits"),
     [
@@ -293,6 +294,7 @@ def test_all_calls_of_one_request_together_take_13_seconds(
     assert stripe.waits == waits
 
 
+@on_sqlite
 def test_a_command_waits_as_long_for_each_call(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
