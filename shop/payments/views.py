@@ -4,6 +4,7 @@ import hmac
 from contextlib import suppress
 from time import monotonic
 from typing import Any
+from unicodedata import category
 
 from flask import (
     Response,
@@ -33,7 +34,7 @@ from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
 from shop.orders.models import Order, email_key
-from shop.parsers import is_mail_address, visible, whole_number
+from shop.parsers import is_mail_address, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
@@ -184,10 +185,15 @@ def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
     return products.choose([(product_id, quantity)])
 
 
+def _pasted(text: str | None) -> str:
+    """Return an address without what was pasted along with it and nobody sees."""
+    return "".join(char for char in text or "" if category(char) != "Cf").strip()
+
+
 class AddressForm(FlaskForm):  # type: ignore[misc]
     """The address that an order was paid with."""
 
-    email = EmailField(_l("E-mail address"), filters=[lambda text: visible(text) or ""])
+    email = EmailField(_l("E-mail address"), filters=[_pasted])
 
     def validate_email(self, field: Field) -> None:
         """Refuse what no mail could be sent to."""
