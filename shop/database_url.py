@@ -132,7 +132,7 @@ def read_database_url(raw: str) -> str:
     # What follows the first @ would be taken for the server's name, and shown in errors.
     after = re.sub(r"^[^:/]*(:[^@]*)?@", "", rest)
     reason = "has an @ too many: write %40 for one that is part of the password"
-    checked(url, "@" not in after, reason)
+    checked(url, driver == "sqlite" or "@" not in after, reason)
     # int() takes full-width digits and underscores.
     checked(url, url.port is None or f":{url.port}" in after, port_reason)
     # SQLAlchemy forgets options without a value.

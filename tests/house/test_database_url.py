@@ -48,6 +48,7 @@ def refusal(given: str) -> str:
         ("sqlite:////data/shop.sqlite3", "sqlite:////data/shop.sqlite3"),
         ("sqlite3:///shop.db?mode=rwc&connection_limit=1", "sqlite:///shop.db"),
         ("sqlite:///file:x?mode=ro&uri=true", "sqlite:///file%3Ax?mode=ro&uri=true"),
+        ("sqlite:////home/me@host/shop.db", "sqlite:////home/me%40host/shop.db"),
         ("sqlite://", "sqlite://"),
     ],
 )
