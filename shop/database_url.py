@@ -90,6 +90,7 @@ PARTS = {
     "database": "database",
 }
 CONNECT_SECONDS = 10
+LONGEST_CONNECT_SECONDS = 60
 NUMBERS = ("connect_timeout", "read_timeout", "write_timeout")
 FILES = ("ssl_ca", "ssl_cert", "ssl_key", "sslcert", "sslkey", "sslrootcert")
 # How strictly the connection is encrypted, from the least up, and how programs say so.
@@ -131,7 +132,7 @@ def read_database_url(raw: str) -> str:
     # What follows the first @ would be taken for the server's name, and shown in errors.
     after = re.sub(r"^[^:/]*(:[^@]*)?@", "", rest)
     reason = "has an @ too many: write %40 for one that is part of the password"
-    checked(url, "@" not in after, reason)
+    checked(url, driver == "sqlite" or "@" not in after, reason)
     # int() takes full-width digits and underscores.
     checked(url, url.port is None or f":{url.port}" in after, port_reason)
     # SQLAlchemy forgets options without a value.
@@ -185,6 +186,8 @@ def _read_options(url: URL, pairs: list[tuple[str, str]]) -> URL:
         checked(seconds, seconds is not None, f"has an option {name!r} that is no whole number")
         if not seconds:  # 0 is the wish to wait for ever
             options.pop(name, None)
+        elif name == "connect_timeout":  # of some programs in milliseconds
+            options[name] = str(min(seconds, LONGEST_CONNECT_SECONDS))
     for name in FILES:
         missing = options.get(name, "system") != "system" and not Path(options[name]).is_file()
         checked(name, not missing, f"has an option {name!r} that names no file")

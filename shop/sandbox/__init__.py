@@ -4,6 +4,7 @@ The shop mounts it; alone it serves any Stripe SDK: `flask --app shop.sandbox ru
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def create_sandbox(
         app.register_blueprint(module.bp)
     app.add_url_rule("/stripe.js", "script", lambda: app.send_static_file("stripe.js"))
     app.register_error_handler(HTTPException, _handle_http_error)
+    app.register_error_handler(sqlite3.OperationalError, _handle_store_error)
     app.after_request(_add_headers)
     app.wsgi_app = Faults(app.wsgi_app, store)  # type: ignore[method-assign]
     return app
@@ -82,6 +84,11 @@ def _add_headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
+
+
+def _handle_store_error(error: sqlite3.OperationalError) -> Response:
+    text = f"503: the sandbox cannot use its file ({error}).\n"
+    return Response(text, 503, mimetype="text/plain")
 
 
 def _handle_http_error(error: HTTPException) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -53,7 +54,10 @@ class Faults:
     ) -> Iterable[bytes]:
         mode, seconds = "ok", 0
         if environ.get("PATH_INFO", "").startswith("/v1/"):
-            mode, seconds = self._next_mode()
+            try:
+                mode, seconds = self._next_mode()
+            except sqlite3.OperationalError:  # a folder that cannot be written, a full disk
+                mode = "error"
         if mode in ANSWERS:
             status, kind, body = ANSWERS[mode]
             start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body)))])

@@ -1,5 +1,6 @@
 """The parts of one sandbox app, and how its views reach them."""
 
+import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,10 @@ class State:
         """
         if self.dispatcher.delivering:
             return 0
-        clock.tick(self.store)
+        try:
+            clock.tick(self.store)
+        except sqlite3.OperationalError:  # a folder that cannot be written; the page is out already
+            return 0
         return self.dispatcher.deliver_due()
 
 

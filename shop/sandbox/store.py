@@ -6,7 +6,7 @@ import sqlite3
 import string
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,8 @@ class Store:
             connection.execute("commit")
 
     def _connect(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # SQLite itself reports a folder that cannot be made
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
         if not _version(connection):
             # Two processes may start at once: the second waits here, then finds the tables made.

@@ -48,6 +48,7 @@ def refusal(given: str) -> str:
         ("sqlite:////data/shop.sqlite3", "sqlite:////data/shop.sqlite3"),
         ("sqlite3:///shop.db?mode=rwc&connection_limit=1", "sqlite:///shop.db"),
         ("sqlite:///file:x?mode=ro&uri=true", "sqlite:///file%3Ax?mode=ro&uri=true"),
+        ("sqlite:////home/me@host/shop.db", "sqlite:////home/me%40host/shop.db"),
         ("sqlite://", "sqlite://"),
     ],
 )
@@ -69,6 +70,7 @@ def test_the_address_names_its_driver(given: str, kept: str) -> None:
         (f"sslMode=verify-ca&ssl-ca={CA}", {"sslmode": "verify-ca", "sslrootcert": CA}),
         (f"sslaccept=strict&sslrootcert={CA}", {"sslmode": "verify-full", "sslrootcert": CA}),
         ("connect_timeout=15&connection_limit=1&pool_timeout=0", {"connect_timeout": "15"}),
+        ("connectTimeout=5000", {"connect_timeout": "60"}),
         ("pgbouncer=true&statement_cache_size=0&supa=base-pooler.x", {}),
         ("reconnect=true&charset=utf8&serverVersion=16&pool=5&encoding=utf8", {}),
         ("application_name=My%20shop", {"application_name": "My shop"}),

@@ -11,7 +11,7 @@ from shop import create_app
 from shop.db import db, facts
 from shop.migrations import head, upgrade
 from tests import databases
-from tests.actors import Browser
+from tests.actors import Browser, Buyer
 from tests.databases import on_all
 
 COMMANDS = (["init"], ["demo"], ["orders"], ["reconcile"], ["refund", "1", "--yes"], ["ship", "1"],
@@ -133,6 +133,34 @@ def test_a_folder_that_cannot_be_written_is_said(
 ) -> None:
     (tmp_path / "file").touch()
     check(over(f"sqlite:///{place.format(tmp_path)}"), "SHOP_DATA_DIR", "may write there")
+
+
+def test_a_file_that_may_only_be_read_is_said(over: Callable[[str], Flask], tmp_path: Path) -> None:
+    with over("sqlite:///shop.sqlite3").app_context():
+        upgrade()
+    app = over(f"sqlite:///file:{tmp_path}/shop.sqlite3?mode=ro&uri=true")
+    for command in (["init"], ["demo"]):
+        assert "readonly" in said(app, command)
+        assert "may write there" in said(app, command)
+    browser = Browser(app)
+    assert browser.get("/").status == 200
+    refused = browser.submit("/", {"comment": "my words"})
+    assert refused.status == 503
+    assert "my words" in refused.text
+
+
+def test_a_sandbox_that_cannot_write_is_a_payment_service_that_is_away(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(DATABASE_URL="sqlite://", SHOP_DATA_DIR="/proc/nothing")
+    for command in ("init", "demo"):
+        assert app.test_cli_runner().invoke(args=["shop", command]).exit_code == 0
+    buyer = Buyer(app)
+    refused = buyer.submit("/payments/session", {"product_id": 1, "quantity": 1})
+    assert refused.status == 503
+    assert "Nothing was charged" in refused.words
+    assert buyer.get("/sandbox/").status == 503
+    assert buyer.get("/").status == 200
 
 
 def test_a_file_that_is_no_database_is_said(over: Callable[[str], Flask], tmp_path: Path) -> None:
