@@ -22,7 +22,8 @@ NO_DELIVERY_AFTER = ("/static/", "/bootstrap/", "/healthz")
 class Mount:
     """WSGI app: the shop, with its own sandbox at `/sandbox`.
 
-    `public_url` is the shop's address in browsers; without it, the address of the latest request.
+    `public_url` is the shop's address in browsers; without it, the address of the latest request,
+    and before the first one `latest_url`.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Mount:
         *,
         webhook_secret: str,
         public_url: str | None,
+        latest_url: str = "http://127.0.0.1:5000",
         control_allowed: Callable[[Mapping[str, Any]], bool],
         secret_keys: Collection[str] | None,
         host_allowed: Callable[[str], bool],
@@ -39,7 +41,7 @@ class Mount:
         self._shop = shop
         self._public_url = public_url
         self._host_allowed = host_allowed
-        self._root: ContextVar[str] = ContextVar("root", default="http://127.0.0.1:5000")
+        self._root: ContextVar[str] = ContextVar("root", default=latest_url)
         self._sandbox = create_sandbox(
             database,
             webhook_secret=webhook_secret,
