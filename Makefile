@@ -15,7 +15,7 @@ EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127.0.0.1:5000
+run: $(BIN)/.runtime ## set up what is missing, then open the shop at http://127.0.0.1:5000 (or PORT=5001)
 	$(BIN)/flask shop init
 	$(BIN)/flask shop demo
 	$(BIN)/flask run --port $(PORT)

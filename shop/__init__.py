@@ -114,6 +114,7 @@ def _mount_sandbox(app: Flask) -> None:
             app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
             webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"].split()[0],
             public_url=public_url,
+            latest_url=app.extensions["address"].rstrip("/"),
             # Nobody but the shop may use its sandbox's API from elsewhere.
             secret_keys=None if settings.is_loopback(public_url) else (),
             control_allowed=lambda _environ: settings.is_loopback(public_url),

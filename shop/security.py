@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from werkzeug.routing import IntegerConverter
 from shop.config import is_loopback
 from shop.parsers import DEFAULT_PORTS
 
+# In the data folder, of a shop without a public URL: the port is chosen when it is started.
+ADDRESS_FILE = "address"
 BODY_LIMIT = 1024 * 1024
 STRIPE_JS = "https://js.stripe.com"
 # What the content security policy of every page begins with.
@@ -71,6 +74,9 @@ class SessionCookie(SecureCookieSessionInterface):
 def init_security(app: Flask) -> None:
     """Set up cookies, host and origin checks, and the headers of every answer."""
     app.url_map.converters["row"] = RowIdConverter
+    app.extensions["address"] = "http://127.0.0.1:5000/"
+    with suppress(OSError):
+        app.extensions["address"] = (app.config["SHOP_DATA_DIR"] / ADDRESS_FILE).read_text()
     app.session_interface = SessionCookie()
     app.config.update(
         SESSION_COOKIE_HTTPONLY=True,
@@ -103,12 +109,11 @@ def visitor() -> str:
 def external_url(endpoint: str, **values: Any) -> str:
     """Return the full address of a page for Stripe and for mails, under the public URL alone.
 
-    Where none is set, the shop answers loopback names only and the request's is good.
+    Where none is set, the shop answers loopback names only and the request's is good; a command
+    takes the one of the latest visit.
     """
-    base = current_app.config["SHOP_PUBLIC_URL"]
-    if base is None:
-        base = request.url_root if has_request_context() else "http://127.0.0.1:5000"
-    parts = urlsplit(base)
+    visited = request.url_root if has_request_context() else current_app.extensions["address"]
+    parts = urlsplit(current_app.config["SHOP_PUBLIC_URL"] or visited)
     adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
     return adapter.build(endpoint, values, force_external=True)
 
@@ -189,9 +194,19 @@ def _check_host() -> ResponseReturnValue | None:
         return None
     # A path that begins with // would be taken for the name of another host in a redirect.
     is_path = not request.script_root.startswith("//")
-    if is_path and is_allowed_host(request.host, current_app.config["SHOP_PUBLIC_URL"]):
+    public_url = current_app.config["SHOP_PUBLIC_URL"]
+    if is_path and is_allowed_host(request.host, public_url):
+        if public_url is None and request.url_root != current_app.extensions["address"]:
+            _remember_address(request.url_root)
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
+
+
+def _remember_address(root: str) -> None:
+    """Keep where the shop is visited, for the mails that commands write in other processes."""
+    with suppress(OSError):
+        (current_app.config["SHOP_DATA_DIR"] / ADDRESS_FILE).write_text(root)
+        current_app.extensions["address"] = root
 
 
 def _headers(config: Config) -> dict[str, str]:

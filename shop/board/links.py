@@ -32,8 +32,10 @@ def linked(text: str) -> Markup:
     """Return a visitor's text as HTML, with its web and mail addresses as links."""
     parts, end = [], 0
     for found in ADDRESS.finditer(text):
-        prefix = "" if found["full"] else "mailto:" if found["mail"] else "https://"
-        link = Markup('<a href="{}{}" rel="nofollow ugc noopener">{}</a>')
-        parts += [escape(text[end : found.start()]), link.format(prefix, found[0], found[0])]
+        href = found[0] if found["full"] else f"https://{found[0]}"
+        link = Markup('<a href="{}" rel="nofollow ugc noopener">{}</a>').format(href, found[0])
+        if found["mail"]:
+            link = Markup('<a href="mailto:{0}">{0}</a>').format(found[0])
+        parts += [escape(text[end : found.start()]), link]
         end = found.end()
     return Markup("").join([*parts, escape(text[end:])])

@@ -23,7 +23,8 @@ SECONDS_BETWEEN_LOOKS = 1
 class Mount:
     """WSGI app: the shop, with its own sandbox at `/sandbox`.
 
-    `public_url` is the shop's address in browsers; without it, the address of the latest request.
+    `public_url` is the shop's address in browsers; without it, the address of the latest request,
+    and before the first one `latest_url`.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Mount:
         *,
         webhook_secret: str,
         public_url: str | None,
+        latest_url: str = "http://127.0.0.1:5000",
         control_allowed: Callable[[Mapping[str, Any]], bool],
         secret_keys: Collection[str] | None,
         host_allowed: Callable[[str], bool],
@@ -40,9 +42,7 @@ class Mount:
         self._shop = shop
         self._public_url = public_url
         self._host_allowed = host_allowed
-        self._root: ContextVar[str] = ContextVar(
-            "root", default=public_url or "http://127.0.0.1:5000"
-        )
+        self._root: ContextVar[str] = ContextVar("root", default=public_url or latest_url)
         self._sandbox = create_sandbox(
             database,
             webhook_secret=webhook_secret,

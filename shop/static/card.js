@@ -34,6 +34,7 @@
     console.warn("Stripe's card field:", reason);
     missing.hidden = false;
     form.hidden = true;
+    document.getElementById("card-instead").className = "btn btn-primary";
     return;
   }
   button.disabled = false;

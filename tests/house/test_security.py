@@ -13,7 +13,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
-from shop.mail import outbox
+from shop.mail.outbox import newest
 from shop.security import external_url
 from tests.actors import Answer, Browser, Buyer
 from tests.pages import form_to, forms, links, send
@@ -102,7 +102,7 @@ def test_a_shop_under_a_name_of_other_letters_sells(
     assert buyer.get(paid.location.removeprefix(own)).status == 303
     assert buyer.see(order["order"])["state"] == "paid"
     with app.app_context():
-        links = {json.loads(row.context)["link"] for row in outbox.newest()}
+        links = {json.loads(row.context)["link"] for row in newest()}
     assert links == {f"{own}/orders/{order['order']}"}
     assert buyer.submit("/", {"comment": "Hello"}, Origin=own).status == 303
     app.wsgi_app = shop
@@ -163,6 +163,33 @@ def test_addresses_for_mails_and_stripe_come_from_the_public_address(make_app: M
         assert external_url("catalog.index") == "https://shop.example/corner/shop/"
     with app.test_request_context("/", base_url="http://elsewhere.example"):
         assert external_url("catalog.index") == "https://shop.example/corner/shop/"
+
+
+def link_in_mail(node: Flask) -> str:
+    """Return the link of a mail that a command writes."""
+    result = node.test_cli_runner().invoke(args=["shop", "ship", "1"])
+    assert result.exit_code == 0, result.output
+    with node.app_context():
+        mail = next(mail for mail in newest() if mail.kind == "customer_shipped")
+        return str(json.loads(mail.context)["link"])
+
+
+def test_a_command_links_to_where_the_shop_was_visited(make_app: MakeApp, app: Flask) -> None:
+    token = Buyer(app, "http://localhost:8123").buy()
+    send(app, host="evil.example")
+    send(app, "/healthz", host="evil.example")
+    assert link_in_mail(make_app()) == f"http://localhost:8123/orders/{token}"
+
+
+def test_a_command_links_to_the_public_address_where_there_is_one(make_app: MakeApp) -> None:
+    token = Buyer(make_app(), "http://127.0.0.1:8123").buy()
+    public = make_app(**WEB)
+    assert link_in_mail(public) == f"https://shop.example/orders/{token}"
+
+
+def test_before_the_first_visit_a_command_links_to_the_usual_port(app: Flask) -> None:
+    with app.app_context():
+        assert external_url("board.index") == "http://127.0.0.1:5000/"
 
 
 def test_without_a_public_address_the_request_says_where_the_shop_is(app: Flask) -> None:
