@@ -112,8 +112,10 @@ def external_url(endpoint: str, **values: Any) -> str:
     Where none is set, the shop answers loopback names only and the request's is good; a command
     takes the one of the latest visit.
     """
-    visited = request.url_root if has_request_context() else current_app.extensions["address"]
-    parts = urlsplit(current_app.config["SHOP_PUBLIC_URL"] or visited)
+    base = current_app.config["SHOP_PUBLIC_URL"]
+    if base is None:
+        base = request.url_root if has_request_context() else current_app.extensions["address"]
+    parts = urlsplit(base)
     adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
     return adapter.build(endpoint, values, force_external=True)
 
