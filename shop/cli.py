@@ -58,8 +58,9 @@ def _in_one_line() -> Iterator[None]:
     except ShopError as error:
         raise click.ClickException(error.message) from error
     except (OperationalError, InterfaceError, ProgrammingError) as error:
+        reason = f"{error.orig}".partition("\n")[0]
         raise click.ClickException(
-            f"The database does not answer as it should: {error.orig}. Look at DATABASE_URL, "
+            f"The database does not answer as it should: {reason}. Look at DATABASE_URL, "
             "whether its server runs, and whether flask shop init was run."
         ) from error
 
