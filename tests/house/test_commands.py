@@ -212,6 +212,7 @@ def test_an_empty_shop_says_so(app: Flask) -> None:
         (("orders", "seven"), 2, "'seven' is not a valid integer"),
         (("orders", "7"), 1, "flask shop orders"),
         (("orders", "9" * 30), 1, "flask shop orders"),
+        (("orders", "7", "--state", "paid"), 2, "not both"),
         (("refund",), 2, "Missing argument 'NUMBER'"),
         (("refund", "1", "--amount", "5.00"), 2, "'5.00'"),
         (("decide", "1", "maybe"), 2, "'paid', 'refunded'"),
