@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 from shop import config as settings
 from shop import db, errors, extensions, i18n, logs, mail, migrations, pages, security, stamps
+
+# Werkzeug compiles the sandbox's addresses, which Python 3.11 cannot do in two threads at once.
+_loading = Lock()
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -103,32 +107,33 @@ def _mount_sandbox(app: Flask) -> None:
         # Every worker process must come to the same secret.
         digest = hmac.new(app.config["SECRET_KEY"].encode(), b"sandbox webhook", "sha256")
         app.config["STRIPE_WEBHOOK_SECRET"] = f"whsec_{digest.hexdigest()}"
-    shop = app.wsgi_app
+    shop, mounted = app.wsgi_app, list["Mount"]()
 
-    @cache
     def mount() -> "Mount":
         from shop.sandbox.mount import Mount
 
-        return Mount(
-            shop,
-            app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
-            webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"].split()[0],
-            public_url=public_url,
-            latest_url=app.extensions["address"].rstrip("/"),
-            # Nobody but the shop may use its sandbox's API from elsewhere.
-            secret_keys=None if settings.is_loopback(public_url) else (),
-            control_allowed=lambda _environ: settings.is_loopback(public_url),
-            host_allowed=lambda host: security.is_allowed_host(host, public_url),
-        )
+        with _loading:
+            if not mounted:
+                mounted.append(
+                    Mount(
+                        shop,
+                        app.config["SHOP_DATA_DIR"] / "sandbox.sqlite3",
+                        webhook_secret=app.config["STRIPE_WEBHOOK_SECRET"].split()[0],
+                        public_url=public_url,
+                        latest_url=app.extensions["address"].rstrip("/"),
+                        # Nobody but the shop may use its sandbox's API from elsewhere.
+                        secret_keys=None if settings.is_loopback(public_url) else (),
+                        control_allowed=lambda _environ: settings.is_loopback(public_url),
+                        host_allowed=lambda host: security.is_allowed_host(host, public_url),
+                    )
+                )
+        return mounted[0]
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         only_looks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
-        if only_looks and not environ["PATH_INFO"].startswith("/sandbox") and not loaded():
+        if only_looks and not environ["PATH_INFO"].startswith("/sandbox") and not mounted:
             return shop(environ, start_response)
         return mount()(environ, start_response)
-
-    def loaded() -> bool:
-        return mount.cache_info().currsize > 0
 
     app.extensions["stripe_wsgi"] = lambda *args: mount().ask(*args)
     app.wsgi_app = answer  # type: ignore[method-assign]

@@ -63,8 +63,8 @@ def _in_one_line() -> Iterator[None]:
         raise click.UsageError(error.format_message() + more) from error
     except queries.OrderMissing as error:
         raise click.ClickException(
-            "We cannot find this order. Which there are: flask shop orders. Those of another mode "
-            "than the shop's are only shown."
+            "We cannot find this order. flask shop orders lists all of them; those of another mode "
+            "than the shop's cannot be changed."
         ) from error
     except ShopError as error:
         raise click.ClickException(error.message) from error
@@ -124,6 +124,8 @@ def orders(number: int | None, state: str | None, as_json: bool) -> None:
     What needs you stands first: money to decide about, disputes to answer; then what is to be sent.
     Have a look every day, and at one order when its customer asks.
     """
+    if number is not None and state is not None:
+        raise click.UsageError("Give a number or a state, not both.")
     if number is not None:
         order = queries.find_by_number(number, only_in_mode=False)
         disputed = select(Dispute).where(Dispute.order_id == order.id).order_by(Dispute.id)

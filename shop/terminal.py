@@ -45,7 +45,7 @@ def in_words(money: Money) -> str:
 
 def goods(order: Order) -> str:
     """Return what was ordered, such as `2 x T-shirt, 1 x Mug`."""
-    return ", ".join(f"{line.quantity} x {line.name}" for line in order.lines)
+    return _plain(", ".join(f"{line.quantity} x {line.name}" for line in order.lines))
 
 
 def order_table(orders: Iterable[Order], disputes: Iterable[Dispute]) -> Iterator[str]:
@@ -89,7 +89,8 @@ def order_story(order: Order, disputes: Iterable[Dispute], mails: Iterable[Mail]
     """Yield one order's story: lines, payments and refunds, disputes, timeline, mails."""
     shipped = f", shipped on {_moment(order.shipped_at)}" if order.shipped_at else ""
     yield f"Order {order.number} ({order.mode}): {STATES[order.state]}{shipped}."
-    yield f"Ordered on {_moment(order.created_at)} by {order.email or 'nobody known by address'}."
+    customer = _plain(order.email or "somebody whose address is not known")
+    yield f"Ordered on {_moment(order.created_at)} by {customer}."
     yield external_url("payments.order", token=order.token)
     yield from ("", "Goods")
     lines = [

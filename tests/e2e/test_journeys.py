@@ -64,7 +64,7 @@ def test_turning_back_at_the_payment_page_and_paying_from_the_cart(visit: Visit)
     page = visitor.page
     buy_shirt(visitor)
     page.get_by_role("link", name=re.compile("back", re.IGNORECASE)).click()
-    expect(page.get_by_text("Nothing was charged, and nothing is lost")).to_be_visible()
+    expect(page.get_by_text("Nothing is lost: your order is kept for you")).to_be_visible()
     page.get_by_role("button", name="Pay ¥2,000").click()
     visitor.pay()
     expect(page.get_by_role("status")).to_contain_text("Paid. Thank you")

@@ -63,6 +63,5 @@ def test_a_konbini_order_says_where_and_until_when(visit: Visit) -> None:
     expect(page).to_have_url(re.compile(r"/voucher$"))
     session_id = session.rpartition("/")[2]
     visitor.go(f"payments/success?session_id={session_id}")
-    page.get_by_role("link", name="See your order").click()
     expect(page.get_by_role("status")).to_contain_text("Please pay by")
     expect(page.get_by_role("link", name="Where to pay")).to_be_visible()

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from shop.db import changed_rows, write
 from shop.orders.models import LedgerEntry, Order
 from shop.orders.states import TRANSITIONS
 from shop.terminal import STATES
+from tests import databases
 from tests.actors import Buyer
 from tests.conftest import Till
 from tests.payments.test_refunds import refund_at_stripe
@@ -210,6 +212,7 @@ def test_an_empty_shop_says_so(app: Flask) -> None:
         (("orders", "seven"), 2, "'seven' is not a valid integer"),
         (("orders", "7"), 1, "flask shop orders"),
         (("orders", "9" * 30), 1, "flask shop orders"),
+        (("orders", "7", "--state", "paid"), 2, "not both"),
         (("refund",), 2, "Missing argument 'NUMBER'"),
         (("refund", "1", "--amount", "5.00"), 2, "'5.00'"),
         (("decide", "1", "maybe"), 2, "'paid', 'refunded'"),
@@ -226,6 +229,18 @@ def test_what_is_typed_wrong_is_told_in_one_line(
     result = run(app, *typed)
     assert (result.exit_code, len(result.output.splitlines())) == (status, 1), result.output
     assert part in result.output
+
+
+@pytest.mark.parametrize("kind", databases.ALL)
+def test_a_database_without_tables_is_told_in_one_line(
+    make_app: Callable[..., Flask], worker: str, kind: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/empty.sqlite3"
+    if kind != "sqlite":
+        url = databases.empty(kind, f"{worker}_bare")
+    result = run(make_app(DATABASE_URL=url), "orders")
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1), result.output
+    assert "flask shop init" in result.output
 
 
 def test_a_file_that_cannot_be_opened_is_told_in_one_line(make_app: Callable[..., Flask]) -> None:
