@@ -80,14 +80,15 @@ def refresh(order: Order) -> bool:
         return True
     attempt_id = attempt.id
     unasked = or_(Attempt.checked_at.is_(None), Attempt.checked_at < now() - RECHECK_AFTER)
-    if not touch(attempt_id, unasked):
-        return True
-    try:
-        look_at(attempt_id)
-    except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
-        current_app.logger.info("attempt %s stays as it is: %r", attempt_id, error)
-        return False
-    return True
+    unanswered: set[int] = current_app.extensions.setdefault("unanswered", set())
+    if touch(attempt_id, unasked):
+        unanswered.discard(attempt_id)
+        try:
+            look_at(attempt_id)
+        except (gateway.StripeUnreachable, gateway.StripeRefused) as error:
+            current_app.logger.info("attempt %s stays as it is: %r", attempt_id, error)
+            unanswered.add(attempt_id)
+    return attempt_id not in unanswered
 
 
 def touch(attempt_id: int, *only_if: ColumnElement[bool]) -> bool:

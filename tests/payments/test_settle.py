@@ -291,6 +291,18 @@ def test_the_order_page_asks_stripe_at_most_every_ten_seconds(app: Flask) -> Non
         assert len(wire.requests) == asked
 
 
+def test_an_order_page_claims_nothing_while_stripe_is_silent(app: Flask) -> None:
+    buyer = Buyer(app)
+    order = buyer.order()["order"]
+    buyer.post("/sandbox/control/webhooks", {"mode": "drop"})
+    buyer.post("/sandbox/control/api", {"mode": "error"})
+    for _ in range(2):
+        page = buyer.get(f"/orders/{order}").words
+        assert "We cannot ask just now whether this is paid" in page
+        assert "Nothing was charged" not in page
+        assert "Check again" in page
+
+
 def _cancelled_order(app: Flask) -> tuple[Wire, Buyer, dict[str, str]]:
     buyer = Buyer(app)
     order = buyer.order(3, 5)
