@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, event, insert, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, mapped_column
 
-from shop.db import Base, Key, changed_rows, db
+from shop.db import Base, Key, changed_rows, db, end_read
 
 Stamps = dict[str, int]
 
@@ -38,8 +38,12 @@ def init_stamps(app: Flask) -> None:
 def read() -> Stamps:
     """Return the stamps of all parts; to be read before the rows that a page shows.
 
-    Asks the driver itself: on a page that is already made this is the only statement.
+    Asks the driver itself: on a page that is already made this is the only statement. An open read
+    transaction is ended: what it read may be older than the stamps, and a small pool has no second
+    connection for everybody.
     """
+    if db.session.registry.has():
+        end_read()
     engine, statement = db.engine, "SELECT name, value FROM stamps"
     try:
         connection = engine.raw_connection()

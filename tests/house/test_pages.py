@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from shop import pages
+from shop import pages, stamps
 from shop.board import service
 from shop.catalog.models import Product
 from shop.db import db, end_read, write
@@ -147,6 +147,23 @@ def test_a_page_made_while_somebody_posts_is_not_kept_beyond(
     monkeypatch.setattr(service, "newest_topics", read_while_somebody_posts)
     assert "posted meanwhile" not in reader.get("/").words
     assert "posted meanwhile" in reader.get("/").words
+
+
+def test_the_stamps_are_newer_than_all_that_was_read(
+    app: Flask, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.submit("/cart/items", {"product_id": 1, "quantity": 1})
+    browser.get("/cart")
+    read, still_open = stamps.read, []
+
+    def look() -> stamps.Stamps:
+        found = read()
+        still_open.append(db.session().in_transaction())
+        return found
+
+    monkeypatch.setattr(stamps, "read", look)
+    browser.get("/")  # whose cart is looked up first, in case it is paid
+    assert still_open == [False]
 
 
 def test_who_has_the_page_is_told_so(browser: Browser) -> None:
