@@ -34,7 +34,7 @@ REFUNDS = {
     "canceled": "cancelled at Stripe",
     "refused": "refused by Stripe",
 }
-# What the timeline's amounts are in is said where the money is listed.
+# Their detail is an amount in minor units; the list of money above says it as people write it.
 WITH_AMOUNT = ("refunded", "refund_failed")
 
 
@@ -100,7 +100,7 @@ def order_story(order: Order, disputes: Iterable[Dispute], mails: Iterable[Mail]
     lines.append(("", "Total", order.total))
     yield from table((), [(*names, in_words(money)) for *names, money in lines], right=(2,))
     moves = [
-        (entry.created_at, entry.kind, Money(entry.amount, entry.currency),
+        (entry.created_at, entry.kind, entry.money,
          REFUNDS.get(entry.state, entry.state) if entry.kind == "refund" else "", entry.stripe_id)
         for entry in order.ledger
     ]  # fmt: skip

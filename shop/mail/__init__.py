@@ -32,13 +32,15 @@ def customer_paid(order: Order, goods_missing: bool = False) -> None:
     _tell_customer(order, "customer_paid", goods_missing=goods_missing)
 
 
-def customer_awaiting(order: Order, money: str, slip: str | None, until: datetime | None) -> None:
+def customer_awaiting(
+    order: Order, awaited_from: str, slip: str | None, until: datetime | None
+) -> None:
     """Tell the customer where the money is to come from (as `awaited_from`), and until when.
 
     `slip` is the address of what they pay with at a counter.
     """
     end = until.isoformat() if until else None
-    _tell_customer(order, "customer_awaiting", money_from=money, slip=slip, until=end)
+    _tell_customer(order, "customer_awaiting", awaited_from=awaited_from, slip=slip, until=end)
 
 
 def customer_received(order: Order) -> None:
@@ -48,7 +50,7 @@ def customer_received(order: Order) -> None:
 
 def customer_refunded(order: Order, amount: int, currency: str, refund_id: str) -> None:
     """Tell the customer that money (minor units) goes back."""
-    _tell_customer(order, "customer_refunded", refund_id, refund=amount, of=currency)
+    _tell_customer(order, "customer_refunded", refund_id, refund=amount, amount_currency=currency)
 
 
 def customer_shipped(order: Order) -> None:
@@ -84,7 +86,7 @@ def staff_paid_twice(order: Order, money_id: str) -> None:
 
 def staff_refund_failed(order: Order, amount: int, currency: str, refund_id: str) -> None:
     """Tell the shop that a refund (minor units) came back: the customer does not have it."""
-    _tell_staff(order, "staff_refund_failed", refund_id, refund=amount, of=currency)
+    _tell_staff(order, "staff_refund_failed", refund_id, refund=amount, amount_currency=currency)
 
 
 def staff_dispute(
@@ -96,7 +98,7 @@ def staff_dispute(
     told of by a mail of its own.
     """
     about = f"{dispute_id}-inquiry" if inquiry else dispute_id
-    more = {"disputed": amount, "of": currency, "reason": reason, "inquiry": inquiry}
+    more = {"disputed": amount, "amount_currency": currency, "reason": reason, "inquiry": inquiry}
     _tell_staff(order, "staff_dispute", about, **more)
 
 
@@ -104,7 +106,7 @@ def staff_dispute_closed(
     order: Order, amount: int, currency: str, outcome: str, dispute_id: str
 ) -> None:
     """Tell the shop how a dispute ended (`outcome`: won or lost); `amount` in minor units."""
-    more = {"disputed": amount, "of": currency, "outcome": outcome}
+    more = {"disputed": amount, "amount_currency": currency, "outcome": outcome}
     _tell_staff(order, "staff_dispute_closed", dispute_id, **more)
 
 

@@ -43,7 +43,7 @@ class Report:
     changed: set[int] = field(default_factory=set)
     # The steps and payments that were not done, with the reason.
     failures: list[str] = field(default_factory=list)
-    # The ids of what Stripe listed and nobody can read.
+    # The names of what Stripe listed and nobody can read.
     skipped: list[str] = field(default_factory=list)
     is_compared: bool = False
 

@@ -93,7 +93,7 @@ def walk(nodes: list[Flask], plain: Flask, steps: int, seed: int) -> None:
     readers = [Reader(nodes) for _ in range(3)]
     for step in range(steps):
         reader, node = chance.choice(readers), chance.choice(nodes)
-        act = chance.randrange(6)
+        act = chance.randrange(7)
         if act == 0:
             reader.at(node).submit("/", {"comment": f"topic of step {step}"})
         elif act == 1:
@@ -103,6 +103,8 @@ def walk(nodes: list[Flask], plain: Flask, steps: int, seed: int) -> None:
         elif act == 3:
             reader.at(node).get("/", Accept_Language="en")
             reader.get(f"/?lang={chance.choice(['en', 'ja'])}")
+        elif act == 6:  # takes pieces off the shelf
+            reader.at(node).submit("/payments/session", {"product_id": 3, "quantity": 1})
         elif act == 4:
             reader.at(node).submit("/cart/items", {"product_id": 2, "quantity": 1})
         else:
