@@ -16,7 +16,7 @@ from shop.money import Money
 def init_languages(app: Flask) -> None:
     """Set up the choice of language and the filters that the templates use."""
     zone = app.config["SHOP_TIMEZONE"].key
-    babel.init_app(app, locale_selector=_select_language, timezone_selector=lambda: zone)
+    babel.init_app(app, locale_selector=visitor_language, timezone_selector=lambda: zone)
     app.jinja_env.filters.update(
         money=format_money,
         moment=format_moment,
@@ -34,6 +34,17 @@ def current_language() -> str:
     """Return the language in use: `en` or `ja`."""
     locale = get_locale()
     return str(locale.language if locale else current_app.config["SHOP_LOCALE"])
+
+
+def visitor_language() -> str:
+    """Return the language of the visitor's choice, else of the browser's, else the shop's."""
+    usual = current_app.config["SHOP_LOCALE"]
+    if not has_request_context():
+        return str(usual)
+    if "language" not in g:
+        chosen = session.get("language")
+        g.language = chosen if chosen in LANGUAGES else _accepted_language(usual)
+    return str(g.language)
 
 
 def language_link(language: str) -> str:
@@ -64,16 +75,6 @@ def _remember_choice() -> None:
     choice = request.args.get("lang")
     if choice in LANGUAGES and session.get("language") != choice:
         session["language"] = choice
-
-
-def _select_language() -> str:
-    usual = current_app.config["SHOP_LOCALE"]
-    if not has_request_context():
-        return str(usual)
-    if "language" not in g:
-        chosen = session.get("language")
-        g.language = chosen if chosen in LANGUAGES else _accepted_language(usual)
-    return str(g.language)
 
 
 def _accepted_language(usual: str) -> str:

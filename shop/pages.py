@@ -8,7 +8,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cached_property, wraps
 from hashlib import blake2b
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,7 +21,7 @@ from jinja2.bccache import Bucket, FileSystemBytecodeCache
 from markupsafe import Markup
 
 from shop import stamps
-from shop.i18n import current_language
+from shop.i18n import current_language, visitor_language
 
 # Nobody outside this process knows it, so nobody can write it into a post.
 TOKEN_PLACE = secrets.token_hex(16)
@@ -69,6 +69,15 @@ class CompiledTemplates(FileSystemBytecodeCache):
             super().dump_bytecode(bucket)
 
 
+class Page(str):
+    """A page that is kept. Its digest tells it from others, also in other processes."""
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The page in 16 bytes."""
+        return blake2b(self.encode(), digest_size=16).digest()
+
+
 def init_pages(app: Flask) -> None:
     """Give the templates kept parts, and every page its form token; comes after Flask-WTF."""
     if app.jinja_env.bytecode_cache is None:
@@ -95,23 +104,23 @@ def kept_page(view: Callable[..., str]) -> Callable[..., Response]:
         g.stamps = stamps.read()
         pieces = current_app.jinja_env.globals["cart_count"]()  # type: ignore[operator]
         address = request.host, request.script_root, request.full_path
-        key = (*address, current_language(), pieces, *sorted(g.stamps.items()))
+        key = (*address, visitor_language(), pieces, *sorted(g.stamps.items()))
         kept = current_app.extensions["kept"]
         html = kept.get(key)
         if html is None:
-            html = view(**values)
+            html = Page(view(**values))
             kept.put(key, html)
         return _conditional(html)
 
     return page
 
 
-def _conditional(html: str) -> Response:
+def _conditional(html: Page) -> Response:
     """Return the page, or 304 to the browser that was sent it in this session."""
     if "csrf_token" not in session:
         generate_csrf()
     own = session["csrf_token"].encode()[:64]
-    tag = blake2b(html.encode(), key=own, digest_size=16).hexdigest()
+    tag = blake2b(html.digest, key=own, digest_size=16).hexdigest()
     known = tag in request.if_none_match
     response = Response(status=304) if known else current_app.make_response(html)
     response.set_etag(tag)

@@ -57,8 +57,16 @@ class SessionCookie(SecureCookieSessionInterface):
 
     @cache  # noqa: B019 — one for each application
     def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return what signs and reads the cookie, made once and not twice a request."""
-        return super().get_signing_serializer(app)
+        """Return what signs and reads the cookie, with its keys derived once and not each time."""
+        usual = super().get_signing_serializer(app)
+        if usual is None:
+            return None
+        signer = usual.make_signer(self.salt)
+        return URLSafeTimedSerializer(
+            [signer.derive_key(key) for key in usual.secret_keys],
+            serializer=self.serializer,
+            signer_kwargs={"key_derivation": "none", "digest_method": self.digest_method},
+        )
 
     def get_cookie_path(self, app: Flask) -> str:
         """Return the folder that the shop is mounted at."""
@@ -74,6 +82,7 @@ class SessionCookie(SecureCookieSessionInterface):
 def init_security(app: Flask) -> None:
     """Set up cookies, host and origin checks, and the headers of every answer."""
     app.url_map.converters["row"] = RowIdConverter
+    app.extensions["latest_root"] = None
     app.extensions["address"] = "http://127.0.0.1:5000/"
     with suppress(OSError):
         app.extensions["address"] = (app.config["SHOP_DATA_DIR"] / ADDRESS_FILE).read_text()
@@ -194,12 +203,16 @@ def _check_host() -> ResponseReturnValue | None:
     """Refuse a forged Host before any address is built from it."""
     if request.endpoint == "healthz":
         return None
+    root = request.scheme, request.host, request.script_root
+    if root == current_app.extensions["latest_root"]:
+        return None
     # A path that begins with // would be taken for the name of another host in a redirect.
     is_path = not request.script_root.startswith("//")
     public_url = current_app.config["SHOP_PUBLIC_URL"]
     if is_path and is_allowed_host(request.host, public_url):
         if public_url is None and request.url_root != current_app.extensions["address"]:
             _remember_address(request.url_root)
+        current_app.extensions["latest_root"] = root
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
 
