@@ -130,10 +130,9 @@ def _mount_sandbox(app: Flask) -> None:
         return mounted[0]
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        only_looks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
-        if only_looks and not environ["PATH_INFO"].startswith("/sandbox") and not mounted:
-            return shop(environ, start_response)
-        return mount()(environ, start_response)
+        if mounted or environ["PATH_INFO"].startswith(("/sandbox", "/payments")):
+            return mount()(environ, start_response)
+        return shop(environ, start_response)
 
     app.extensions["stripe_wsgi"] = lambda *args: mount().ask(*args)
     app.wsgi_app = answer  # type: ignore[method-assign]

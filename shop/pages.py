@@ -8,7 +8,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from hashlib import blake2b
 from pathlib import Path
 from pickle import UnpicklingError
@@ -133,15 +133,22 @@ def _kept_part(*key: Any, caller: Callable[[], str]) -> str:
     """Return what the block renders, kept by `key`; a None in it says that nothing may be kept."""
     if None in key:
         return caller()
-    if "kept_for" not in g:
-        g.kept_for = current_language(), request.script_root
-    kept = current_app.extensions["kept"]
-    key = (*key, *g.kept_for)
-    html = kept.get(key)
+    if "kept_part" not in g:
+        # Looked up once for the many parts of a page.
+        kept = current_app.extensions["kept"]
+        g.kept_part = partial(_kept_in, kept, (current_language(), request.script_root))
+    part: str = g.kept_part(key, caller)
+    return part
+
+
+def _kept_in(
+    kept: Kept, place: tuple[str, ...], key: tuple[Any, ...], make: Callable[[], str]
+) -> str:
+    html = kept.get((place, key))
     if html is None:
-        html = str(caller())
-        kept.put(key, html)
-    return Markup(html)  # noqa: S704 — the template has escaped it
+        html = Markup(make())  # noqa: S704 — the template has escaped it
+        kept.put((place, key), html)
+    return html
 
 
 def _stamp(name: str) -> int | None:

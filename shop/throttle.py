@@ -123,28 +123,34 @@ def count_inside(name: str, *who: str, with_network: bool = True) -> TooFast | N
 def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
     """Count inside write(), in this order; return how many seconds to wait, 0 for a try let in."""
     moment, secret = now(), current_app.config["SECRET_KEY"].encode()
-    names = {who: f"{name} {who}".encode() for who in budgets}
-    keys = {hmac.new(secret, names[who], sha256).hexdigest(): most for who, most in budgets.items()}
-    # Windows that have ended are deleted in passing, ours first. They are looked for before: a
-    # DELETE of all that have ended waits for every row that is just written, on MariaDB even where
-    # none has ended.
-    has_ended = Throttle.ends_at <= moment
-    ended = select(Throttle.id).where(has_ended).order_by(Throttle.id.not_in(keys), Throttle.id)
-    found = db.session.scalars(ended.limit(SWEPT)).all()
-    if found:
-        changed_rows(delete(Throttle).where(Throttle.id.in_(found), has_ended))
-    for key, most in keys.items():
-        more = update(Throttle).where(Throttle.id == key).values(count=Throttle.count + 1)
-        if not changed_rows(more):
+    ends_at = moment + timedelta(seconds=seconds)
+    for who, most in budgets.items():
+        key = hmac.new(secret, f"{name} {who}".encode(), sha256).hexdigest()
+        mine = update(Throttle).where(Throttle.id == key, Throttle.ends_at > moment)
+        if not changed_rows(mine.values(count=Throttle.count + 1)):
             # Of two first tries at once one fails here, and write() lets it find the other's row.
             # On MariaDB an INSERT before the UPDATE would keep a lock that other UPDATEs wait for.
-            ends = moment + timedelta(seconds=seconds)
-            changed_rows(insert(Throttle).values(id=key, count=1, ends_at=ends))
-        mine = select(Throttle.count, Throttle.ends_at).where(Throttle.id == key)
-        tries, ends = db.session.execute(mine).one()
+            _sweep(key, moment)
+            changed_rows(insert(Throttle).values(id=key, count=1, ends_at=ends_at))
+            continue
+        window = select(Throttle.count, Throttle.ends_at).where(Throttle.id == key)
+        tries, ends = db.session.execute(window).one()
         if tries > most:
             return max(1, int((ends - moment).total_seconds()))
     return 0
+
+
+def _sweep(key: str, moment: datetime) -> None:
+    """Delete windows that have ended, the one of `key` first.
+
+    They are looked for before: a DELETE of all that have ended waits for every row that is just
+    written, on MariaDB even where none has ended.
+    """
+    has_ended = Throttle.ends_at <= moment
+    ended = select(Throttle.id).where(has_ended).order_by(Throttle.id != key, Throttle.id)
+    found = db.session.scalars(ended.limit(SWEPT)).all()
+    if found:
+        changed_rows(delete(Throttle).where(Throttle.id.in_(found), has_ended))
 
 
 def network(address: str | None) -> tuple[str, bool]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 
 from shop.board.models import Reply, Topic
 from shop.db import changed_rows, db, now, write
@@ -30,16 +31,17 @@ class TopicMissing(ShopError):
 class TopicPage:
     """A page of topics, newest first; `next_before` names the next page, None on the last."""
 
-    topics: Sequence[Topic]
+    topics: Sequence[Row[Any]]
     next_before: int | None
 
 
 def newest_topics(before: int | None) -> TopicPage:
     """Return the topics older than the one with id `before`, or the newest."""
-    query = select(Topic).order_by(Topic.id.desc()).limit(PAGE_SIZE + 1)
+    # Rows of the table are a third of the price of mapped objects, and a list only shows them.
+    query = select(Topic.__table__).order_by(Topic.id.desc()).limit(PAGE_SIZE + 1)
     if before is not None:
         query = query.where(Topic.id < before)
-    topics = db.session.scalars(query).all()
+    topics = db.session.execute(query).all()
     shown = topics[:PAGE_SIZE]
     return TopicPage(shown, shown[-1].id if len(topics) > PAGE_SIZE else None)
 

@@ -17,10 +17,21 @@ from typing import Any
 
 from flask import current_app, render_template
 from flask_babel import force_locale
-from sqlalchemy import Text, UniqueConstraint, func, or_, select, update
+from sqlalchemy import Text, UniqueConstraint, bindparam, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shop.db import Base, Key, RowId, changed_rows, db, end_read, insert_once, now, write
+from shop.db import (
+    Base,
+    Key,
+    RowId,
+    UtcDateTime,
+    changed_rows,
+    db,
+    end_read,
+    insert_once,
+    now,
+    write,
+)
 from shop.mail import smtp
 from shop.parsers import ascii_domain, mail_address
 
@@ -56,6 +67,17 @@ class Mail(Base):
     lease_expires_at: Mapped[datetime | None]
     error: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# Made once: the outbox is looked at after every POST.
+NOW = bindparam("now", callable_=now, type_=UtcDateTime)
+# Messages that are due and that no process is sending.
+FREE = (
+    (Mail.state == "waiting")
+    & (Mail.due_at <= NOW)
+    & or_(Mail.lease_expires_at.is_(None), Mail.lease_expires_at < NOW)
+)
+LONGEST_DUE = select(Mail.id).where(FREE).order_by(Mail.due_at, Mail.id).limit(1)
 
 
 def put(
@@ -102,7 +124,7 @@ def put_back() -> None:
 
 def count_due() -> int:
     """Return how many messages could be sent now."""
-    count = db.session.scalar(select(func.count()).select_from(Mail).where(_free()))
+    count = db.session.scalar(select(func.count()).select_from(Mail).where(FREE))
     end_read()
     return count or 0
 
@@ -122,21 +144,16 @@ def list_mails() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _free() -> Any:
-    """Return the condition of a message that is due and that no process is sending."""
-    unleased = or_(Mail.lease_expires_at.is_(None), Mail.lease_expires_at < now())
-    return (Mail.state == "waiting") & (Mail.due_at <= now()) & unleased
-
-
 def _lease() -> int | None:
     """Lease the message that is due longest and return its id, or None where none is due."""
     while True:
-        first = select(Mail.id).where(_free()).order_by(Mail.due_at, Mail.id).limit(1)
-        mail_id = db.session.scalar(first)
+        mail_id: int | None = db.session.scalar(LONGEST_DUE)
         end_read()
+        if mail_id is None:
+            return None
         values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
-        lease = update(Mail).where(Mail.id == mail_id, _free()).values(values)
-        if mail_id is None or write(partial(changed_rows, lease)):
+        lease = update(Mail).where(Mail.id == mail_id, FREE).values(values)
+        if write(partial(changed_rows, lease)):
             return mail_id
 
 
@@ -174,7 +191,7 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     statements = [mine.values(values | {"due_at": due_at, "error": reason})]
     if isinstance(error, smtp.ServerAway):
         # Each of the others would cost a visitor as long a wait for the same failure.
-        others = update(Mail).where(_free(), Mail.id != mail_id)
+        others = update(Mail).where(FREE, Mail.id != mail_id)
         statements.append(others.values(due_at=now() + timedelta(minutes=BACK_OFF[0])))
     write(lambda: [changed_rows(statement) for statement in statements])
 

@@ -16,7 +16,7 @@ from . import create_sandbox
 from .faults import Application
 
 WEBHOOK_PATH = "/payments/webhook"
-# Pages that are only looked at make no event; what is due for other reasons can wait so long.
+# Only the sandbox's pages and API make events; what is due for other reasons can wait so long.
 SECONDS_BETWEEN_LOOKS = 1
 
 
@@ -62,8 +62,7 @@ class Mount:
             return self._shop(environ, start_response)
         here = f"{environ['wsgi.url_scheme']}://{host}{environ.get('SCRIPT_NAME', '')}"
         self._root.set(self._public_url or here)
-        only_looks = environ["REQUEST_METHOD"] in ("GET", "HEAD")
-        if not only_looks or environ.get("PATH_INFO", "").startswith("/sandbox"):
+        if environ.get("PATH_INFO", "").startswith("/sandbox"):
             self._next_look = 0.0
         return ClosingIterator(self._dispatch(environ, start_response), self._deliver_due)
 
