@@ -20,8 +20,11 @@ MAIL = rf"[A-Za-z0-9_][A-Za-z0-9_.+-]{{0,63}}@(?:{PART}\.)+[A-Za-z][A-Za-z0-9-]*
 ADDRESS = re.compile(
     rf"""
     (?<![A-Za-z0-9@]) (?P<mail> {MAIL} ) |
-    (?: (?<![A-Za-z0-9]) (?P<full> (?i:https?):// (?: [A-Za-z0-9._~%!$&*+;=:-]+ @ )? {HOST} )
-      | (?<![A-Za-z0-9@/._-]) (?: (?i:www)\. {HOST} | {KNOWN} )
+    (?:
+        (?: (?<![A-Za-z0-9]) (?P<full> (?i:https?):// (?: [A-Za-z0-9._~%!$&*+;=:-]+ @ )? )
+          | (?<![A-Za-z0-9@/._-]) (?i:www)\.
+        ) {HOST}
+      | (?<![A-Za-z0-9@/._-]) {KNOWN}
     )
     (?: :[0-9]{{1,5}} )? (?: {PATH} )?
     """,
