@@ -133,12 +133,12 @@ def _kept_part(*key: Any, caller: Callable[[], str]) -> str:
     """Return what the block renders, kept by `key`; a None in it says that nothing may be kept."""
     if None in key:
         return caller()
-    if "kept_part" not in g:
+    keep: Callable[..., str] | None = g.get("keep")
+    if keep is None:
         # Looked up once for the many parts of a page.
-        kept = current_app.extensions["kept"]
-        g.kept_part = partial(_kept_in, kept, (current_language(), request.script_root))
-    part: str = g.kept_part(key, caller)
-    return part
+        place = current_language(), request.script_root
+        keep = g.keep = partial(_kept_in, current_app.extensions["kept"], place)
+    return keep(key, caller)
 
 
 def _kept_in(

@@ -4,10 +4,12 @@ Each stands in turn behind one gunicorn worker with one thread, in fresh process
 in one run. CPU is the worker's own, as Linux counts it. Only the ratios mean anything elsewhere.
 """
 
+import itertools
 import json
 import os
 import re
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 BEGIN, END = "<!-- made by make bench -->", "<!-- end -->"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 PAGES = 200
+MANY = 1_000_000
 POSTS = 60
 TOPICS = [
     f"Topic {number}: do the mugs survive a dishwasher? Mine looks fine after a year, see "
@@ -224,6 +227,33 @@ def measure_shop(folder: Path) -> dict[str, float]:
     return found
 
 
+def measure_growth(folder: Path) -> dict[str, float]:
+    """Return the cost of pages of which nothing is kept, on a board of 100 topics and of many."""
+    found = {}
+    for topics in (100, MANY):
+        with sqlite3.connect(folder / "shop.sqlite3") as board:
+            board.execute("DELETE FROM topics")
+            board.executemany(
+                "INSERT INTO topics (id, name, comment, created_at, reply_count) "
+                "VALUES (?, '', 'Grown', '2026-01-01 00:00:00', 0)",
+                ((number,) for number in range(1, topics + 1)),
+            )
+        board.close()
+        deep = itertools.count(topics // 2)
+        with served("shop", folder) as server:
+            for _ in range(100):
+                server.ask(f"/?before={next(deep)}")
+            # The same hundred topics, each time from another one on.
+            other = itertools.cycle(range(topics // 2, topics // 2 + 100))
+            found[f"board of {topics:,} topics, deep"] = server.cost(
+                lambda: server.ask(f"/?before={next(other)}&again={next(deep)}")  # noqa: B023
+            )
+            found[f"board of {topics:,} topics, newest"] = server.cost(
+                lambda: server.ask(f"/?again={next(deep)}")  # noqa: B023
+            )
+    return found
+
+
 def measure_tutorial(folder: Path) -> dict[str, float]:
     with served("tutorial", folder) as server:
         found = {"start, CPU ms": server.cold_cpu, "memory, MiB": server.memory()}
@@ -242,8 +272,8 @@ def measure_bare(folder: Path, size: int) -> dict[str, float]:
         }
 
 
-def table(rounds: list[tuple[dict[str, float], ...]]) -> str:
-    """Return the medians, and the medians of the ratios within each round."""
+def table(rounds: list[tuple[dict[str, float], ...]], grown: dict[str, float]) -> str:
+    """Return the medians, the medians of the ratios within each round, and growth."""
     lines = ["| | shop | to a bare route | to the tutorial |", "|---|---|---|---|"]
     for row in rounds[0][0]:
         ours = [shop[row] for shop, _, _ in rounds]
@@ -256,6 +286,7 @@ def table(rounds: list[tuple[dict[str, float], ...]]) -> str:
             ratios = [r[0][row] / r[peer][name or row] for r in rounds] if has else []
             cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
         lines.append(f"| {row} | {statistics.median(ours):.2f} | {' | '.join(cells)} |")
+    lines += [f"| {row} | {cost:.2f} | | |" for row, cost in grown.items()]
     return "\n".join(lines)
 
 
@@ -272,7 +303,8 @@ def main() -> None:
             rounds.append(
                 (measure_shop(shop), measure_bare(folder, size), measure_tutorial(tutorial))
             )
-    made = f"{BEGIN}\n{table(rounds)}\n{END}"
+        grown = measure_growth(shop)
+    made = f"{BEGIN}\n{table(rounds, grown)}\n{END}"
     text = PAGE.read_text()
     PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: made, text, flags=re.DOTALL))
     print(made)

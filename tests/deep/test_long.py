@@ -10,7 +10,9 @@ from flask import Flask
 
 from tests import databases
 from tests.databases import on_all
+from tests.deep.processes import behind
 from tests.deep.torture.run import torture
+from tests.house import test_pages
 from tests.house.test_fuzz import break_in
 from tests.payments.test_concurrency import assert_each_is_fulfilled_once, fire
 from tests.payments.test_money_machine import walk
@@ -21,6 +23,7 @@ KILLS = int(os.environ.get("TEST_KILLS", "60"))
 REQUESTS = int(os.environ.get("TEST_REQUESTS", "20000"))
 WALKS = int(os.environ.get("TEST_WALKS", "200"))
 ORDERS = int(os.environ.get("TEST_ORDERS", "50"))
+ANSWERS = int(os.environ.get("TEST_ANSWERS", "10000"))
 
 
 @pytest.mark.parametrize("kind", databases.ALL)
@@ -53,3 +56,15 @@ def test_no_request_breaks_the_shop(
 ) -> None:
     break_in(app, tmp_path, REQUESTS, progress)
     assert "Traceback" not in caplog.text
+
+
+@on_all
+def test_two_processes_show_nobody_a_stale_page(
+    database: str | None, make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    with (
+        behind(make_app(), tmp_path, database) as here,
+        behind(make_app(), tmp_path, database) as there,
+    ):
+        seed = random.randrange(10**9)
+        test_pages.walk([here, there], make_app(), ANSWERS // test_pages.LOOKS, seed)
