@@ -33,6 +33,18 @@ def is_supported(currency: str) -> bool:
     return currency in ZERO_DECIMAL | WHOLE_HUNDREDS | TWO_DECIMAL
 
 
+def minor_units(amount: Decimal, currency: str) -> int:
+    """Return an amount of a supported currency in minor units; raise ValueError for a part of one.
+
+    19.99 dollars are 1999, 2000 yen are 2000.
+    """
+    whole = currency in ZERO_DECIMAL | WHOLE_HUNDREDS
+    units = amount if currency in ZERO_DECIMAL else amount * 100
+    if units != int(units) or (whole and amount != int(amount)):
+        raise ValueError(f"{amount} {currency} is no amount that can be paid")
+    return int(units)
+
+
 @dataclass(frozen=True)
 class Money:
     """An amount in the minor units that Stripe uses, with its currency.

@@ -29,7 +29,10 @@ SAME_EVERYWHERE = (
     "frame-ancestors 'none'"
 )
 # What search engines may list and browsers keep, by endpoint or blueprint. All else is private.
-PUBLIC = ("board", "catalog.index", "catalog.product", "static", "bootstrap.static", "robots")
+PUBLIC = (
+    "board", "catalog.index", "catalog.product", "catalog.picture", "static", "bootstrap.static",
+    "robots",
+)  # fmt: skip
 
 
 class FormProtection(CSRFProtect):  # type: ignore[misc]
@@ -127,6 +130,11 @@ def external_url(endpoint: str, **values: Any) -> str:
     parts = urlsplit(base)
     adapter = current_app.url_map.bind(parts.netloc, parts.path, url_scheme=parts.scheme)
     return adapter.build(endpoint, values, force_external=True)
+
+
+def has_public_address() -> bool:
+    """Tell whether others can load a picture from here: Stripe's page, mail programs."""
+    return (current_app.config["SHOP_PUBLIC_URL"] or "").startswith("https://")
 
 
 def no_store(answer: ResponseReturnValue) -> Response:

@@ -7,6 +7,7 @@ from flask import session
 from flask_babel import lazy_gettext as _l
 
 from shop.catalog import products
+from shop.catalog.models import Product
 from shop.catalog.products import BadQuantity, Choice
 from shop.errors import ShopError
 from shop.security import visitor
@@ -55,9 +56,19 @@ def change(product_id: int, quantity: int) -> None:
 
 def choices() -> list[Choice]:
     """Return the products in the cart at today's prices, without those that are no longer sold."""
+    return look()[0]
+
+
+def look() -> tuple[list[Choice], list[Product]]:
+    """Return what choices() returns, and the products in the cart that are no longer sold so.
+
+    They are hidden, or have got variants to choose from.
+    """
     items = _items()
     found = products.find_products([int(key) for key in items]) if items else ()
-    return [Choice(product, items[str(product.id)]) for product in found]
+    sold = [one for one in found if one.is_on_sale and not one.variants]
+    gone = [one for one in found if one not in sold]
+    return [Choice(one, items[str(one.id)]) for one in sold], gone
 
 
 def empty() -> None:

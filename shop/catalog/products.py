@@ -4,16 +4,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import joinedload, selectinload
 
-from shop.catalog.models import Product
+from shop.catalog.models import Picture, Product
 from shop.db import changed_rows, db, is_key
 from shop.errors import ShopError
 from shop.money import Money
 
 WINDOW_SIZE = 6
-CATALOGUE_SIZE = 200
+PAGE_SIZE = 48
 MOST_PER_LINE = 99
+# What cart and lists show of a product or variant.
+WITH_PARENT = (
+    joinedload(Product.parent).selectinload(Product.pictures),
+    selectinload(Product.pictures),
+    selectinload(Product.all_variants),
+)
 
 
 class ProductMissing(ShopError):
@@ -22,6 +29,20 @@ class ProductMissing(ShopError):
     status = 404
     code = "no_product"
     message = _l("We do not sell this, or no longer do. Nothing was charged.")
+
+
+class ChooseVariant(ShopError):
+    """The product comes in variants, and one of them is to be chosen."""
+
+    status = 422
+    code = "choose_variant"
+    message = _l(
+        "“%(name)s” comes in several kinds. Please choose one on its page. Nothing was charged."
+    )
+
+    def __init__(self, product: Product) -> None:
+        super().__init__(name=product.name)
+        self.slug = product.slug
 
 
 class BadQuantity(ShopError):
@@ -46,8 +67,16 @@ class SoldOut(ShopError):
 
 
 @dataclass(frozen=True)
+class ProductPage:
+    """A page of products; `next_after` names the next page, None on the last."""
+
+    products: Sequence[Product]
+    next_after: int | None
+
+
+@dataclass(frozen=True)
 class Choice:
-    """A quantity of one product at its present price."""
+    """A quantity of one product or variant at its present price."""
 
     product: Product
     quantity: int
@@ -60,13 +89,31 @@ class Choice:
 
 def window() -> Sequence[Product]:
     """Return the few products that are shown beside the board."""
-    return catalogue(WINDOW_SIZE)
+    return catalogue(most=WINDOW_SIZE).products
 
 
-def catalogue(most: int = CATALOGUE_SIZE) -> Sequence[Product]:
-    """Return the products on sale, oldest first."""
-    on_sale = select(Product).where(Product.active).order_by(Product.id)
-    return db.session.scalars(on_sale.limit(most)).all()
+def catalogue(words: str = "", after: int | None = None, most: int = PAGE_SIZE) -> ProductPage:
+    """Return a page of the products on sale, in the owner's order.
+
+    Those whose name has `words` in it; those behind the product with the id `after`.
+    """
+    return page_of(select(Product).where(Product.active), words, after, most)
+
+
+def page_of(
+    chosen: Select[Product], words: str, after: int | None, most: int = PAGE_SIZE
+) -> ProductPage:
+    """Return a page of the chosen products, in the owner's order, variants under their products."""
+    query = chosen.where(Product.parent_id.is_(None)).order_by(Product.position, Product.id)
+    if words:
+        query = query.where(Product.name.icontains(words, autoescape=True))
+    last = db.session.get(Product, after) if after is not None and after < 2**63 else None
+    if last is not None:
+        behind = (Product.position == last.position) & (Product.id > last.id)
+        query = query.where((Product.position > last.position) | behind)
+    parts = selectinload(Product.all_variants), selectinload(Product.pictures)
+    found = db.session.scalars(query.options(*parts).limit(most + 1)).all()
+    return ProductPage(found[:most], found[most - 1].id if len(found) > most else None)
 
 
 def get_product(slug: str) -> Product:
@@ -79,21 +126,28 @@ def get_product(slug: str) -> Product:
 
 
 def find_products(ids: Iterable[int]) -> Sequence[Product]:
-    """Return the products with these ids that are on sale, oldest first."""
-    mine = select(Product).where(Product.id.in_(ids), Product.active).order_by(Product.id)
-    return db.session.scalars(mine).all()
+    """Return the products and variants with these ids, hidden ones too, oldest first."""
+    mine = select(Product).where(Product.id.in_(ids)).order_by(Product.id)
+    return db.session.scalars(mine.options(*WITH_PARENT)).all()
+
+
+def first_pictures(ids: Iterable[int]) -> dict[int, Picture]:
+    """Return the first picture of each of these products and variants that has one, by its id."""
+    return {one.id: one.whole.pictures[0] for one in find_products(ids) if one.whole.pictures}
 
 
 def choose(wanted: Iterable[tuple[int, int]]) -> list[Choice]:
     """Return (product id, quantity) pairs as choices, prices from the database.
 
-    Raises ProductMissing and BadQuantity.
+    Raises ProductMissing, ChooseVariant and BadQuantity.
     """
     choices = []
     for product_id, quantity in wanted:
         product = db.session.get(Product, product_id) if 0 < product_id < 2**63 else None
-        if product is None or not product.active:
+        if product is None or not product.is_on_sale:
             raise ProductMissing
+        if product.variants:
+            raise ChooseVariant(product)
         if not 1 <= quantity <= MOST_PER_LINE:
             raise BadQuantity
         choices.append(Choice(product, quantity))

@@ -1,34 +1,59 @@
 """Catalogue, product pages and the cart."""
 
-from flask import flash, redirect, render_template, request, url_for
+from flask import Response, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from shop.catalog import bp, cart, products
+from shop.catalog import bp, cart, pictures, products
+from shop.errors import wants_json
 from shop.pages import kept_page
-from shop.parsers import whole_number
+from shop.parsers import visible, whole_number
+
+MOST_WORDS = 100
 
 
 @bp.get("/shop/")
 @kept_page
 def index() -> str:
-    """Show everything on sale."""
-    return render_template("catalog/index.html", products=products.catalogue())
+    """Show what is on sale, page by page, or what a name is looked for."""
+    words = visible(request.args.get("q"), MOST_WORDS) or ""
+    page = products.catalogue(words, whole_number(request.args.get("after", ""), None))
+    return render_template("catalog/index.html", page=page, words=words)
 
 
 @bp.get("/shop/<slug>")
 @kept_page
 def product(slug: str) -> str:
-    """Show one product."""
+    """Show one product with its variants."""
     return render_template("catalog/product.html", product=products.get_product(slug))
+
+
+@bp.app_errorhandler(products.ChooseVariant)
+def choose_variant(missing: products.ChooseVariant) -> ResponseReturnValue:
+    """Show the variants to who has chosen none."""
+    if wants_json():
+        return jsonify({"error": missing.code, "message": missing.message}), missing.status
+    shown = products.get_product(missing.slug or "")
+    page = render_template("catalog/product.html", product=shown, refusal=missing)
+    return page, missing.status
+
+
+@bp.get("/pictures/<name>")
+def picture(name: str) -> ResponseReturnValue:
+    """Answer a file of a picture, which never changes: its name is made of what is in it."""
+    found = pictures.read_file(name)
+    if found is None:
+        abort(404)
+    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(found[0], mimetype=found[1], headers=headers)
 
 
 @bp.get("/cart")
 def cart_page() -> ResponseReturnValue:
     """Show the cart."""
-    choices = cart.choices()
+    choices, gone = cart.look()
     total = products.total(choices) if choices else None
-    return render_template("catalog/cart.html", choices=choices, total=total)
+    return render_template("catalog/cart.html", choices=choices, gone=gone, total=total)
 
 
 @bp.post("/cart/items")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from flask import Flask, Response, current_app, request
 
 from shop.mail import outbox
-from shop.security import external_url
+from shop.security import external_url, has_public_address
 
 
 class Order(Protocol):
@@ -22,6 +22,14 @@ class Order(Protocol):
     email: Any
     language: Any
     created_at: Any
+
+    @property
+    def lines(self) -> Sequence[Any]:
+        """The goods."""
+
+    @property
+    def pictures(self) -> dict[int, Any]:
+        """The first picture of each product, by the product's id."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the order as outside programs read it; amounts in minor units."""
@@ -139,4 +147,10 @@ def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
 
 
 def _said(order: Order) -> dict[str, Any]:
-    return order.to_dict() | {"link": external_url("payments.order", token=order.token)}
+    shown = order.pictures if has_public_address() else {}
+    names = [shown[one.product_id].hash if one.product_id in shown else "" for one in order.lines]
+    pictures = [
+        external_url("catalog.picture", name=f"{name}-320.jpg") if name else "" for name in names
+    ]
+    link = external_url("payments.order", token=order.token)
+    return order.to_dict() | {"link": link, "pictures": pictures}

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
+from shop.catalog import products
+from shop.catalog.models import Picture
 from shop.db import Base, Key, RowId, UtcDateTime, now
 from shop.money import Money
 
@@ -77,6 +79,11 @@ class Order(Base):
         return Money(self.amount, self.currency)
 
     @property
+    def pictures(self) -> dict[int, Picture]:
+        """The first picture of each product in the order that has one, by the product's id."""
+        return products.first_pictures(line.product_id for line in self.lines)
+
+    @property
     def awaited_from(self) -> str:
         """Where the money of an unpaid order is to come from; see CheckoutSession."""
         awaiting = [entry.detail for entry in self.timeline if entry.kind == "awaiting_payment"]
@@ -114,7 +121,10 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """So many of one product, with the name and price (minor units) of the moment of ordering."""
+    """So many of one product, with name, price (minor units) and tax of the moment of ordering.
+
+    `tax_rate` is in hundredths of a percent and included in the price.
+    """
 
     __tablename__ = "order_lines"
     __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
@@ -125,6 +135,7 @@ class OrderLine(Base):
     name: Mapped[str] = mapped_column(Text)
     quantity: Mapped[int]
     unit_amount: Mapped[int] = mapped_column(BigInteger)
+    tax_rate: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class LedgerEntry(Base):

@@ -68,7 +68,7 @@ def refuse_where_off() -> None:
 
 def dedup_key(choices: Sequence[Choice], buyer: Buyer) -> str:
     """Return what is the same for the same wish of the same visitor: for a double click, say."""
-    lines = sorted((c.product.id, c.quantity, c.product.unit_amount) for c in choices)
+    lines = sorted((c.product.id, c.quantity, c.product.price.amount) for c in choices)
     config = current_app.config
     wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
     secret = config["SECRET_KEY"].encode()
@@ -78,7 +78,8 @@ def dedup_key(choices: Sequence[Choice], buyer: Buyer) -> str:
 def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     """Return the token of the open order for this wish, or of a new one; inside write().
 
-    `wanted`: product ids and quantities. Raises SoldOut, AmountTooLarge, AlreadyOrdered.
+    `wanted`: product ids and quantities. Raises SoldOut, AmountTooLarge, AlreadyOrdered, and
+    what choose() raises.
     """
     choices = products.choose(wanted)
     key = dedup_key(choices, buyer)
@@ -115,9 +116,10 @@ def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
         lines=[
             OrderLine(
                 product_id=choice.product.id,
-                name=choice.product.name,
+                name=choice.product.title,
                 quantity=choice.quantity,
-                unit_amount=choice.product.unit_amount,
+                unit_amount=choice.product.price.amount,
+                tax_rate=choice.product.whole.tax_rate,
             )
             for choice in choices
         ],

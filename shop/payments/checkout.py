@@ -13,6 +13,7 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
 from shop.catalog import products
+from shop.catalog.models import Picture
 from shop.catalog.products import Choice
 from shop.db import db, end_read, now, write
 from shop.errors import ShopError
@@ -20,7 +21,7 @@ from shop.orders import place, queries, states
 from shop.orders.models import Order
 from shop.orders.place import Buyer
 from shop.payments import attempts, gateway, release, settle
-from shop.security import external_url
+from shop.security import external_url, has_public_address
 
 MOST_ORDERS = 3
 
@@ -191,6 +192,7 @@ def _open_attempt(token: str) -> tuple[int, bool]:
 
 def _session_params(order: Order, labels: dict[str, str], expires_at: int) -> dict[str, Any]:
     """Return what Stripe is asked for; amounts in minor units."""
+    shown = order.pictures if has_public_address() else {}
     intent_labels = {name: value for name, value in labels.items() if name != "attempt"}
     return {
         "mode": "payment",
@@ -199,7 +201,7 @@ def _session_params(order: Order, labels: dict[str, str], expires_at: int) -> di
                 "price_data": {
                     "currency": order.currency,
                     "unit_amount": line.unit_amount,
-                    "product_data": {"name": line.name},
+                    "product_data": {"name": line.name} | _pictures(shown.get(line.product_id)),
                 },
                 "quantity": line.quantity,
             }
@@ -214,6 +216,13 @@ def _session_params(order: Order, labels: dict[str, str], expires_at: int) -> di
         "expires_at": expires_at,
         "locale": order.language,
     }
+
+
+def _pictures(picture: Picture | None) -> dict[str, Any]:
+    """Return what shows a picture on Stripe's page, which takes public addresses alone."""
+    if picture is None:
+        return {}
+    return {"images": [external_url("catalog.picture", name=f"{picture.hash}-800.jpg")]}
 
 
 def _go_on(token: str, attempt_id: int, session_id: str) -> Started:

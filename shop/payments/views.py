@@ -145,8 +145,9 @@ def show_order(already: states.AlreadyOrdered) -> ResponseReturnValue:
 @bp.before_app_request
 def empty_paid_cart() -> None:
     """Empty a cart whose order is paid: its buyer may never have seen the success page."""
-    has_items = session.get("cart", {}).get("items") and request.endpoint != "static"
-    if has_items and queries.order_of_cart(cart.cart_id()) is not None:
+    if request.endpoint in ("static", "catalog.picture"):
+        return
+    if session.get("cart", {}).get("items") and queries.order_of_cart(cart.cart_id()) is not None:
         cart.empty()
 
 

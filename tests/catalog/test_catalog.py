@@ -226,9 +226,13 @@ def test_a_product_that_is_taken_off_sale_leaves_the_cart(
     add(browser, TSHIRT)
     add(browser, TOWEL)
     set_product(TSHIRT, active=False)
-    assert cart(browser) == {"2": 1}
+    page = browser.get("/cart").words
+    assert "“T-shirt” is no longer sold" in page
+    assert "Pay ¥1,200" in page
     assert add(browser, TSHIRT) == 404
     assert browser.submit("/cart/items/1", {"quantity": 0}).status == 303
+    assert "T-shirt" not in browser.get("/cart").words
+    assert cart(browser) == {"2": 1}
 
 
 def test_the_price_is_the_shops_whatever_the_browser_says(

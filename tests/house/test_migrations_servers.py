@@ -251,7 +251,8 @@ def read() -> Tables:
 
 def renamed(before: Tables) -> Tables:
     """Return the rows of the second schema as the newest has them."""
-    after: Tables = {"key_values": [], "stamps": []}
+    new = ("key_values", "stamps", "pictures", "picture_files")
+    after: Tables = {table: [] for table in new}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})
         after[table] = [{names.get(name, name): row[name] for name in row} for row in rows]
@@ -259,6 +260,11 @@ def renamed(before: Tables) -> Tables:
         del row["told"]
     for row in after["topics"] + after["replies"]:
         row["visitor"] = None
+    for row in after["products"]:
+        row |= {"parent_id": None, "tax_rate": 1000, "needs_shipping": 1, "version": 1}
+        row["position"] = row["id"]
+    for row in after["order_lines"]:
+        row["tax_rate"] = 1000
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):
         del row["order_id"]
         row |= {"subject": subject, "kind": kind, "about": about}
