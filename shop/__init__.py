@@ -82,12 +82,16 @@ def _version_static_files(app: Flask) -> None:
 
 
 def _add_packages(app: Flask) -> None:
-    from shop import board, catalog, cli, payments
+    from shop import board, catalog, cli, owner, payments
     from shop.catalog import cart, products
+    from shop.owner import access, commands
     from shop.payments.views import order_waiting
 
-    for package in (board, catalog, payments):
+    for package in (board, catalog, payments, owner):
         app.register_blueprint(package.bp)
+    access.init_access(app)
+    for command in (commands.owner, commands.demo):
+        cli.shop.add_command(command)
     app.cli.add_command(cli.shop)
     app.add_url_rule("/healthz", "healthz", db.health)
     app.add_url_rule("/robots.txt", "robots", security.robots)

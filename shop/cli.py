@@ -12,7 +12,6 @@ from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exc, select
 
-from shop import demo as samples
 from shop import migrations, terminal
 from shop.db import db, end_read
 from shop.errors import ShopError
@@ -102,16 +101,6 @@ def init() -> None:
         )
     migrations.upgrade()
     click.echo(f"Ready. The data is in {current_app.config['SHOP_DATA_DIR']}.")
-
-
-@shop.command()
-def demo() -> None:
-    """Put sample goods on the shelves and topics on the board. Safe to repeat.
-
-    To look around, before there are goods of your own.
-    """
-    added = samples.fill()
-    click.echo(f"Added {added} samples." if added else "The samples are there already.")
 
 
 @shop.command()

@@ -1,13 +1,18 @@
 """Sample goods and topics, in the shop's language, so that a new shop is not empty."""
 
+from io import BytesIO
+from typing import Any
+
 from flask import current_app
 from flask_babel import force_locale
 from flask_babel import gettext as _
 from sqlalchemy import select
 
 from shop.board.models import Topic
+from shop.catalog import goods, pictures
 from shop.catalog.models import Product
-from shop.db import db, write
+from shop.db import db, end_read, write
+from shop.demo_pictures import draw
 
 
 def fill() -> int:
@@ -16,34 +21,66 @@ def fill() -> int:
         return write(_fill)
 
 
+def hang_pictures() -> None:
+    """Give the samples that have no picture the one that is drawn for them. Takes seconds."""
+    with force_locale(current_app.config["SHOP_LOCALE"]):
+        for slug, alt in _alts().items():
+            product = db.session.scalar(select(Product).where(Product.slug == slug))
+            drawn = draw(slug) if product and not product.pictures else None
+            product_id = product.id if product else 0
+            end_read()
+            if drawn:
+                made = pictures.make(BytesIO(drawn))
+                write(lambda: pictures.add(goods.get(product_id), made, alt))  # noqa: B023
+
+
 def _fill() -> int:
     there = set(db.session.scalars(select(Product.slug)))
-    samples: list[Product | Topic] = [good for good in _goods() if good.slug not in there]
+    added = 0
+    for good in _goods():
+        if good["slug"] not in there:
+            kinds = good.pop("kinds", ())
+            product = goods.add({"tax_rate": goods.usual_tax_rate()} | good)
+            for name, stock in kinds:
+                goods.add_variant(product, {"name": name, "stock": stock})
+            added += 1
     if db.session.scalar(select(Topic.id).limit(1)) is None:
-        samples += _topics()
-    # One by one: the T-shirt comes first in the shop because it is the first row.
-    for sample in samples:
-        db.session.add(sample)
-        db.session.flush()
-    return len(samples)
+        topics = _topics()
+        for topic in topics:  # one by one: the last is the newest
+            db.session.add(topic)
+            db.session.flush()
+        added += len(topics)
+    return added
 
 
-def _goods() -> list[Product]:
+def _goods() -> list[dict[str, Any]]:
     """Return the sample goods; amounts in minor units, a stock of None is any number."""
     return [
-        _product("t-shirt", _("T-shirt"), 2000, None,
-                 _("Heavy cotton, printed by hand in the back of the shop. Runs a little large.")),
-        _product("tea-towel", _("Linen tea towel"), 1200, 40,
-                 _("Linen that gets softer every year.")),
-        _product("last-mugs", _("Mug, the last ones"), 1800, 5,
-                 _("Stoneware from a potter who has retired. When these are gone, they are gone.")),
-        _product("postcards", _("Postcards, ten"), 500, None,
-                 _("Ten views of the street from the shop window.")),
+        {"slug": "t-shirt", "name": _("T-shirt"), "unit_amount": 2000, "stock": None,
+         "description":
+             _("Heavy cotton, printed by hand in the back of the shop. Runs a little large.")},
+        {"slug": "tea-towel", "name": _("Linen tea towel"), "unit_amount": 1200, "stock": 40,
+         "description": _("Linen that gets softer every year.")},
+        {"slug": "last-mugs", "name": _("Mug, the last ones"), "unit_amount": 1800, "stock": 5,
+         "description":
+             _("Stoneware from a potter who has retired. When these are gone, they are gone.")},
+        {"slug": "postcards", "name": _("Postcards, ten"), "unit_amount": 500, "stock": None,
+         "description": _("Ten views of the street from the shop window.")},
+        {"slug": "hoodie", "name": _("Hoodie"), "unit_amount": 5800, "stock": None,
+         "kinds": (("S", 8), ("M", 12), ("L", 3), ("XL", 0)),
+         "description": _("Brushed on the inside, with a pocket that holds a book.")},
     ]  # fmt: skip
 
 
-def _product(slug: str, name: str, amount: int, stock: int | None, text: str) -> Product:
-    return Product(slug=slug, name=name, unit_amount=amount, stock=stock, description=text)
+def _alts() -> dict[str, str]:
+    """Return what is to be seen on the pictures."""
+    return {
+        "t-shirt": _("A white T-shirt with a small green shop printed on the chest"),
+        "tea-towel": _("A linen towel with two red stripes, hung over a wooden rod"),
+        "last-mugs": _("Two mugs of coffee, a blue one behind a red one"),
+        "postcards": _("Three postcards with small white houses on hills"),
+        "hoodie": _("A dark green hoodie with pale cords"),
+    }
 
 
 def _topics() -> list[Topic]:

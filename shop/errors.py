@@ -29,7 +29,7 @@ TITLES = {
 MESSAGES = {
     404: _l("This page does not exist, or no longer does. Nothing was charged."),
     405: _l("This address does not work that way. Nothing was saved and nothing was charged."),
-    413: _l("What you sent is larger than the shop takes (1 MiB). Nothing was saved."),
+    413: _l("What you sent is larger than the shop takes. Nothing was saved."),
     429: _l("You were faster than the shop allows. Please wait a moment and try again."),
     500: _l(
         "Something broke on our side, and we have a note of it. If you were paying, look at your "

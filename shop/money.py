@@ -70,6 +70,12 @@ class Money:
             raise TypeError(f"cannot multiply money by {count!r}")
         return Money(self.amount * count, self.currency)
 
+    @property
+    def written(self) -> str:
+        """The amount in figures alone, as a form shows it: 2000 or 19.99."""
+        whole = self.currency in ZERO_DECIMAL
+        return str(self.amount if whole else (Decimal(self.amount) / 100).quantize(Decimal("1.00")))
+
     def format(self, locale: str) -> str:
         """Return the amount as the reader of `locale` writes it: ¥2,000 or $19.99.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,8 @@ HOST = re.compile(r"\[.+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 # Letters without a look of their own, which Python counts as printable: joiners and fillers.
 BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
 MAIL_ADDRESS = re.compile(r'[^\s@,;:<>"]{1,64}@[^\s@,;:<>"]{1,180}\.[^\s@,;:<>".]{1,63}')
+# Characters that nobody sees. PostgreSQL refuses NUL, and XML refuses them all.
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 T = TypeVar("T")
 
 
@@ -30,6 +32,12 @@ def whole_number(raw: str, otherwise: T) -> int | T:
     """
     raw = raw.strip()
     return int(raw) if raw.isascii() and raw.isdigit() and len(raw) <= 18 else otherwise
+
+
+def tidy(text: Any) -> str:
+    """Return the text with one kind of line break, no control characters and no space around it."""
+    text = (text or "").replace("\r\n", "\n").replace("\r", "\n")
+    return CONTROLS.sub("", text).strip()
 
 
 def checked(value: T, good: object, reason: str) -> T:

@@ -1,10 +1,10 @@
 """Headers, hosts, cookies, proxies, and forms of other sites."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Config, Flask, Response, current_app, g, has_request_context, request, session
@@ -19,9 +19,11 @@ from werkzeug.routing import IntegerConverter
 from shop.config import is_loopback
 from shop.parsers import DEFAULT_PORTS
 
+T = TypeVar("T")
 # In the data folder, of a shop without a public URL: the port is chosen when it is started.
 ADDRESS_FILE = "address"
 BODY_LIMIT = 1024 * 1024
+FILES_LIMIT = 64 * 1024 * 1024
 STRIPE_JS = "https://js.stripe.com"
 # What the content security policy of every page begins with.
 SAME_EVERYWHERE = (
@@ -104,6 +106,12 @@ def init_security(app: Flask) -> None:
     app.jinja_env.globals["is_public"] = is_public
     app.before_request(_check_host)
     app.after_request(partial(_add_headers, _headers(app.config)))
+
+
+def takes_files(view: Callable[..., T]) -> Callable[..., T]:
+    """Let a view take as many bytes as a few pictures have."""
+    view.body_limit = FILES_LIMIT  # type: ignore[attr-defined]
+    return view
 
 
 def trust_proxy(app: Flask) -> None:
@@ -211,6 +219,9 @@ def _check_host() -> ResponseReturnValue | None:
     """Refuse a forged Host before any address is built from it."""
     if request.endpoint == "healthz":
         return None
+    if request.method == "POST":  # before the form is read, for its token
+        view = current_app.view_functions.get(request.endpoint or "")
+        request.max_content_length = getattr(view, "body_limit", BODY_LIMIT)
     root = request.scheme, request.host, request.script_root
     if root == current_app.extensions["latest_root"]:
         return None

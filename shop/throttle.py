@@ -55,6 +55,10 @@ LIMITS = {
     "charge": Limit(5, 20, 600, _l(
         "Those were too many tries. Nothing was charged. Please try again %(when)s, or pay on "
         "Stripe's page now."), code="too_many_cards", strict=True),
+    # Who has forgotten a password tries a few; a machine tries thousands, at many addresses.
+    "login": Limit(10, 50, 900, _l(
+        "Those were too many tries. Please try again %(when)s. Who runs this shop's server can "
+        "make a way in at once: flask shop owner link.")),
     # Each may be a mail to somebody who did not ask for it. A person asks once, looks, and asks
     # again after a look into the spam folder; an office shares a network.
     "receipts": Limit(3, 10, 3600, _l(

@@ -1,23 +1,14 @@
 """The form of topics and replies."""
 
-import re
-from typing import Any
-
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import Field, StringField, TextAreaField, ValidationError
 
+from shop.parsers import tidy
+
 COMMENT_LENGTH = 2000
 NAME_LENGTH = 40
-# Characters that nobody sees. PostgreSQL refuses NUL, and XML refuses them all.
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-
-
-def tidy(text: Any) -> str:
-    """Return the text with one kind of line break, no control characters and no space around it."""
-    text = (text or "").replace("\r\n", "\n").replace("\r", "\n")
-    return CONTROLS.sub("", text).strip()
 
 
 class CommentForm(FlaskForm):  # type: ignore[misc]

@@ -130,6 +130,19 @@ def read_tax_rate(raw: str) -> int:
     raise BadValue(_l("Please write the tax rate in percent, like 10 or 8."))
 
 
+def written_rate(rate: int) -> str:
+    """Return a rate in hundredths of a percent as it is written in percent: 10, 7.7."""
+    return f"{Decimal(rate) / 100:f}".removesuffix(".00")
+
+
+def usual_tax_rate() -> int:
+    """Return the rate of the newest product; before the first one, Japan's for a shop in yen."""
+    newest = select(Product.tax_rate).where(Product.parent_id.is_(None))
+    found = db.session.scalar(newest.order_by(Product.id.desc()).limit(1))
+    usual = 1000 if current_app.config["SHOP_CURRENCY"] == "jpy" else 0
+    return usual if found is None else found
+
+
 def _narrow(raw: str) -> str:
     """Return what was typed with the figures and signs of ASCII, without space around it."""
     return unicodedata.normalize("NFKC", raw).strip()
@@ -150,7 +163,8 @@ def get(product_id: int) -> Product:
 
 def add(values: Mapping[str, Any]) -> Product:
     """Put a new product behind the others. `values`: columns of Product."""
-    product = Product(position=_next_position(None), slug=_new_slug(values["name"]), **values)
+    address = {"slug": _new_slug(values["name"])}
+    product = Product(position=_next_position(None), **(address | dict(values)))
     db.session.add(product)
     db.session.flush()
     return product

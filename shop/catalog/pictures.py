@@ -57,6 +57,14 @@ class PictureTooNarrow(BadPicture):
     )
 
 
+class PictureMissing(ShopError):
+    """The product has no such picture (any more)."""
+
+    status = 404
+    code = "no_picture"
+    message = _l("This picture is gone. Nothing was changed.")
+
+
 class TooManyPictures(ShopError):
     """The product has as many pictures as its page can show."""
 

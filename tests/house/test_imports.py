@@ -36,7 +36,7 @@ NEAR_HTTP = {
     "security.py", "errors.py", "i18n.py", "pages.py", "throttle.py", "mail/__init__.py",
     "migrations/__init__.py",
 }  # fmt: skip
-VIEWS = {"payments/card.py"}
+VIEWS = {"payments/card.py", "owner/access.py", "owner/account.py", "owner/goods.py"}
 STRIPE_FILES = {"payments/gateway/__init__.py", "payments/gateway/client.py", "sandbox/contract.py"}
 
 

@@ -18,7 +18,7 @@ branch_labels = None
 depends_on = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-UTF8 = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
+UTF8: Any = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
 
 
 def upgrade() -> None:

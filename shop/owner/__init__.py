@@ -1,0 +1,7 @@
+"""The back office: one person runs the shop from a phone."""
+
+from flask import Blueprint
+
+bp = Blueprint("owner", __name__, url_prefix="/owner")
+
+from shop.owner import account, goods  # noqa: E402, F401 — the views need `bp`
