@@ -38,7 +38,9 @@ def _reader(read: Callable[[str], Any]) -> Callable[[Any, Field], None]:
 class GoodForm(FlaskForm):  # type: ignore[misc]
     """A product as its owner describes it."""
 
-    name = StringField(_l("Name"), filters=[lambda raw: visible(raw, goods.NAME_LENGTH * 2) or ""])
+    name = StringField(
+        _l("What is it called?"), filters=[lambda raw: visible(raw, goods.NAME_LENGTH * 2) or ""]
+    )
     price = StringField(_l("Price"), [_reader(goods.read_price)])
     stock = StringField(_l("How many are there?"), [_reader(goods.read_stock)])
     description = TextAreaField(_l("Description"), filters=[tidy])
