@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 WIDTH, HEIGHT = 1200, 1500
+# In pixels, of the picture that is made of it.
+SIZE = 960, 1200
 # Drawn this many times larger and made small again: no edge has steps.
-SHARPNESS = 2
+SHARPNESS = 1.5
 Point = tuple[float, float]
 
 
@@ -21,7 +23,7 @@ def draw(slug: str) -> bytes | None:
         return None
     from PIL import Image
 
-    picture = drawing().resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+    picture = drawing().resize(SIZE, Image.Resampling.LANCZOS)
     into = BytesIO()
     picture.save(into, "JPEG", quality=88)
     return into.getvalue()
@@ -31,7 +33,7 @@ def _paper(upper: str, lower: str) -> "Image":
     """Return a wall in `upper` and a table in `lower`, lighter where the lamp stands."""
     from PIL import Image, ImageDraw, ImageFilter
 
-    size = WIDTH * SHARPNESS, HEIGHT * SHARPNESS
+    size = int(WIDTH * SHARPNESS), int(HEIGHT * SHARPNESS)
     picture = Image.new("RGB", size, upper)
     ImageDraw.Draw(picture).rectangle((0, size[1] * 0.74, *size), fill=lower)
     light = Image.new("L", size, 0)
@@ -77,11 +79,13 @@ def _shape(
     ImageDraw.Draw(mask).polygon(points, fill=255)
     small = (picture.width // 8, picture.height // 8)
     soft = mask.resize(small).filter(ImageFilter.GaussianBlur(blur // 8)).resize(picture.size)
-    shadow = ImageChops.offset(soft, 26 * SHARPNESS, 30 * SHARPNESS).point(lambda v: v * 0.24)
+    shadow = ImageChops.offset(soft, int(26 * SHARPNESS), int(30 * SHARPNESS)).point(
+        lambda v: v * 0.24
+    )
     picture.paste(Image.new("RGB", picture.size, "#3a2f22"), mask=shadow)
     picture.paste(Image.new("RGB", picture.size, colour), mask=mask)
     # What lies within the shape but not within the shape moved to the left is in its own shade.
-    lit = ImageChops.offset(soft, -60 * SHARPNESS, -40 * SHARPNESS)
+    lit = ImageChops.offset(soft, int(-60 * SHARPNESS), int(-40 * SHARPNESS))
     dark = ImageChops.multiply(ImageChops.subtract(mask, lit), mask)
     dark = dark.resize(small).filter(ImageFilter.GaussianBlur(5)).resize(picture.size)
     dark = ImageChops.multiply(dark, mask).point(lambda v: v * shade * 2)

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from shop.security import is_same_origin, no_store
 
 # What a page of errors gives back to be sent again, secrets and tokens apart.
-NOT_GIVEN_BACK = ("csrf_token", "password", "stripeToken")
+NOT_GIVEN_BACK = ("csrf_token", "password", "present", "stripeToken")
 # PostgreSQL's codes for what the shop may not do: no rights, no schema that it may see, a copy that
 # can only be read.
 NO_RIGHTS = ("42501", "3F000", "25006")
@@ -29,7 +29,7 @@ TITLES = {
 MESSAGES = {
     404: _l("This page does not exist, or no longer does. Nothing was charged."),
     405: _l("This address does not work that way. Nothing was saved and nothing was charged."),
-    413: _l("What you sent is larger than the shop takes. Nothing was saved."),
+    413: _l("What you sent is larger than the shop takes (%(most)s MiB). Nothing was saved."),
     429: _l("You were faster than the shop allows. Please wait a moment and try again."),
     500: _l(
         "Something broke on our side, and we have a note of it. If you were paying, look at your "
@@ -158,6 +158,8 @@ def _database_down(error: Exception) -> ResponseReturnValue:
 def _http_error(error: HTTPException) -> ResponseReturnValue:
     status, code = error.code or 500, error.name.lower().replace(" ", "_")
     message = MESSAGES.get(status, _l("The shop could not understand that request."))
+    if status == 413:
+        message %= {"most": (request.max_content_length or 0) // 2**20}
     response = page(status, code, _title(status), str(message))
     for name, value in error.get_headers():
         if name.lower() in ("allow", "retry-after"):

@@ -141,7 +141,7 @@ def _upright(opened: "Image") -> "Image":
             given = ImageCms.ImageCmsProfile(BytesIO(profile))
             screen = ImageCms.createProfile("sRGB")
             picture = ImageCms.profileToProfile(picture, given, screen, outputMode="RGB") or picture
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: the colours are close enough without it
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         above = picture.convert("RGBA")
@@ -162,7 +162,7 @@ def _resized(picture: "Image", width: int) -> "Image":
 def _encoded(picture: "Image", kind: str) -> bytes:
     into = BytesIO()
     if kind == "webp":
-        picture.save(into, "WEBP", quality=80, method=4)
+        picture.save(into, "WEBP", quality=80, method=2)
     else:
         picture.save(into, "JPEG", quality=82, optimize=True, progressive=True)
     return into.getvalue()

@@ -1,11 +1,11 @@
 """Catalogue, product pages and the cart."""
 
-from flask import Response, abort, flash, jsonify, redirect, render_template, request, url_for
+from flask import Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from shop.catalog import bp, cart, pictures, products
-from shop.errors import wants_json
+from shop.errors import page, wants_json
 from shop.pages import kept_page
 from shop.parsers import visible, whole_number
 
@@ -17,8 +17,8 @@ MOST_WORDS = 100
 def index() -> str:
     """Show what is on sale, page by page, or what a name is looked for."""
     words = visible(request.args.get("q"), MOST_WORDS) or ""
-    page = products.catalogue(words, whole_number(request.args.get("after", ""), None))
-    return render_template("catalog/index.html", page=page, words=words)
+    shown = products.catalogue(words, whole_number(request.args.get("after", ""), None))
+    return render_template("catalog/index.html", page=shown, words=words)
 
 
 @bp.get("/shop/<slug>")
@@ -32,10 +32,10 @@ def product(slug: str) -> str:
 def choose_variant(missing: products.ChooseVariant) -> ResponseReturnValue:
     """Show the variants to who has chosen none."""
     if wants_json():
-        return jsonify({"error": missing.code, "message": missing.message}), missing.status
+        return page(missing.status, missing.code, str(missing.title), missing.message)
     shown = products.get_product(missing.slug or "")
-    page = render_template("catalog/product.html", product=shown, refusal=missing)
-    return page, missing.status
+    html = render_template("catalog/product.html", product=shown, refusal=missing)
+    return html, missing.status
 
 
 @bp.get("/pictures/<name>")

@@ -24,6 +24,10 @@ SESSION_LIFETIME = timedelta(days=30)
 SEEN_EVERY = timedelta(hours=1)
 # What a stranger may open.
 OPEN = ("owner.login", "owner.sign_in", "owner.way_in", "owner.take_way_in")
+KEPT = _l(
+    "You are not signed in, or no longer. Nothing was saved. What you typed is kept on this page: "
+    "sign in in another tab, then continue here."
+)
 BROWSERS = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
 SYSTEMS = ("iPhone", "iPad", "Android", "Windows", "Mac OS", "Linux")
 
@@ -34,10 +38,7 @@ class NotSignedIn(ShopError):
     status = 401
     code = "not_signed_in"
     title = _l("Please sign in first")
-    message = _l(
-        "You are not signed in, or no longer. Nothing was saved. What you typed is kept on this "
-        "page: sign in in another tab, then continue here."
-    )
+    message = _l("You are not signed in, or no longer. Nothing was changed.")
 
 
 class WrongPassword(ShopError):
@@ -74,8 +75,8 @@ def guard() -> ResponseReturnValue | None:
         return redirect(
             url_for("owner.login", next=request.script_root + request.full_path.rstrip("?")), 303
         )
-    error = NotSignedIn()
-    error.resend_to = same_address() if request.method == "POST" else None
+    error = NotSignedIn(KEPT if same_address() else "")
+    error.resend_to = same_address()
     raise error
 
 

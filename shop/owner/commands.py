@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from shop import demo as samples
 from shop.cli import Command, ShopGroup
-from shop.db import db, write
+from shop.db import db, end_read, write
 from shop.i18n import format_moment
 from shop.owner import owners
 from shop.owner.models import Owner
@@ -50,11 +50,13 @@ def link(email: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(email: str, yes: bool) -> None:
     """Let an owner in no more. What they did stays written down."""
-    gone = owners.get(email)
+    found = owners.get(email)
+    owner_id, address = found.id, found.email
+    end_read()  # who takes their time to answer keeps nobody from writing
     if not yes:
-        click.confirm(f"Shall {gone.email} enter no more?", abort=True)
-    write(lambda: owners.remove(gone.id))
-    click.echo(f"{gone.email} is no owner any more.")
+        click.confirm(f"Shall {address} enter no more?", abort=True)
+    write(lambda: owners.remove(owner_id))
+    click.echo(f"{address} is no owner any more.")
 
 
 @owner.command("list")

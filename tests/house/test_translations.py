@@ -22,7 +22,7 @@ JAPANESE = {"Accept_Language": "ja"}
 NOT_OURS = re.compile(
     r"Corner Shop|English|Stripe|JavaScript|Cookie|MiB|flask shop init|「flask shop [^」]+」"
     r"|aya@example\.com"
-    r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Aya|Ben|https?://\S+"
+    r"|T-shirt|Linen tea towel|Mug, the last ones|Postcards, ten|Hoodie|Aya|Ben|https?://\S+"
 )
 
 
