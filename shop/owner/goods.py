@@ -150,7 +150,7 @@ def change_good(product_id: int) -> ResponseReturnValue:
     product = goods.get(product_id)
     form = _form_of(product, request.form)
     for name in COLUMNS:
-        if name not in request.form:
+        if name in form and name not in request.form:
             del form[name]
     if not form.validate():
         return _page(product, form), 422
