@@ -10,7 +10,7 @@ EXPORT := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-h
 	--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test deep torture lint format bench docs translations requirements check-requirements clean
+.PHONY: help run test deep torture lint format bench screenshots docs translations requirements check-requirements clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: $(BIN)/.dev ## bring the code into its format
 
 bench: $(BIN)/.dev .venv/bench ## measure what the shop costs beside a bare Flask route and a Django tutorial
 	$(BIN)/python -m docs.bench
+
+screenshots: $(BIN)/.dev ## take the pictures of README.md from a running shop (needs Chromium)
+	$(BIN)/python docs/screenshots.py
 
 docs: $(BIN)/.dev ## write the settings into README.md and .env.example
 	PYTHONPATH=. $(BIN)/python docs/generate.py

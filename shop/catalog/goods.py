@@ -5,7 +5,7 @@ What changes them is called inside write().
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from itertools import count
@@ -14,6 +14,7 @@ from typing import Any
 from flask import current_app
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import case, func, select, update
+from sqlalchemy.orm import selectinload
 
 from shop.catalog import products
 from shop.catalog.models import Product
@@ -151,6 +152,13 @@ def _narrow(raw: str) -> str:
 def page(words: str = "", after: int | None = None) -> ProductPage:
     """Return a page of all products, hidden ones too, in the owner's order."""
     return products.page_of(select(Product), words, after)
+
+
+def list_all() -> Sequence[Product]:
+    """Return all products, hidden ones too, in the owner's order."""
+    every = select(Product).where(Product.parent_id.is_(None))
+    every = every.order_by(Product.position, Product.id)
+    return db.session.scalars(every.options(selectinload(Product.all_variants))).all()
 
 
 def get(product_id: int) -> Product:

@@ -1,11 +1,16 @@
-"""`flask shop owner …` and `flask shop demo`: who may enter the back office."""
+"""What the back office has at a command line: its owners, the goods, and samples of both."""
 
+import json
 import sys
+from typing import Any
 
 import click
 from sqlalchemy import select
 
 from shop import demo as samples
+from shop import terminal
+from shop.catalog import goods as shelf
+from shop.catalog.models import Product
 from shop.cli import Command, ShopGroup
 from shop.db import db, end_read, write
 from shop.i18n import format_moment
@@ -13,6 +18,8 @@ from shop.owner import owners
 from shop.owner.models import Owner
 from shop.security import external_url
 
+GOOD_FIELDS = ("id", "name", "unit_amount", "stock", "active")
+PARENT_FIELDS = ("slug", "description", "tax_rate", "needs_shipping")
 owner = ShopGroup("owner", help="Who may enter the back office.")
 PASSWORD = click.option(
     "--password-stdin", is_flag=True, help="Take the password from standard input."
@@ -84,6 +91,42 @@ def demo() -> None:
         click.echo(f"The back office: {external_url('owner.login')}")
         click.echo(f"  address  {owners.DEMO_EMAIL}")
         click.echo(f"  password {password}  (a new one each time; good on this machine alone)")
+
+
+goods = ShopGroup("goods", help="What is on the shelves.")
+
+
+@goods.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_goods(as_json: bool) -> None:
+    """List all goods in the shop's order, hidden ones too, with their variants under them."""
+    found = shelf.list_all()
+    if as_json:
+        click.echo(json.dumps([_good_json(one) for one in found], indent=2))
+        return
+    rows = [row for one in found for row in (_good_row(one), *map(_good_row, one.all_variants))]
+    for line in terminal.table(("name", "price", "stock", "address", ""), rows, right=(1, 2)):
+        click.echo(line)
+
+
+def _good_row(product: Product) -> tuple[str, ...]:
+    has_stock = product.stock is not None and not product.variants
+    return (
+        product.title,
+        terminal.in_words(product.price),
+        str(product.stock) if has_stock else "",
+        f"/shop/{product.slug}" if product.slug else "",
+        "" if product.active else "hidden",
+    )
+
+
+def _good_json(product: Product) -> dict[str, Any]:
+    own = {name: getattr(product, name) for name in GOOD_FIELDS}
+    if product.parent_id is None:
+        own |= {name: getattr(product, name) for name in PARENT_FIELDS}
+        own["currency"] = product.price.currency
+        own["variants"] = [_good_json(variant) for variant in product.all_variants]
+    return own
 
 
 def _password(from_stdin: bool) -> str:

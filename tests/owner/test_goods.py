@@ -1,5 +1,6 @@
 """Goods in the back office, and what visitors see of them."""
 
+import json
 import re
 from collections.abc import Callable
 from html import unescape
@@ -332,3 +333,18 @@ def test_ten_thousand_goods_are_paged_and_found(app: Flask, owner: Browser) -> N
         assert sorted(names) == sorted(["Thing 49", *(f"Thing {n}" for n in range(490, 500))])
         assert "Nothing here is called" in owner.get(f"{start}?q=%25").words
         assert owner.get(f"{start}?q=%00%F0&after=99999999999999999999").status == 200
+
+
+def test_the_goods_are_listed_by_command(app: Flask, owner: Browser) -> None:
+    owner.submit("/owner/goods/2", {"active": "off"})
+    runner = app.test_cli_runner()
+    table = runner.invoke(args=["shop", "goods", "list"]).output
+    assert re.search(r"T-shirt +¥2,000 +/shop/t-shirt", table)
+    assert re.search(r"Hoodie, L +¥5,800 +3", table)
+    assert re.search(r"Linen tea towel .*hidden", table)
+    found = json.loads(runner.invoke(args=["shop", "goods", "list", "--json"]).output)
+    assert [one["slug"] for one in found][:2] == ["t-shirt", "tea-towel"]
+    assert found[1]["active"] is False
+    hoodie = found[-1]
+    assert [one["name"] for one in hoodie["variants"]] == ["S", "M", "L", "XL"]
+    assert hoodie["variants"][0]["unit_amount"] is None
