@@ -76,7 +76,7 @@ def live_in(app: Flask, folder: Path) -> World:
     usual |= {"one": [t["id"] for t in objects], "slug": ["t-shirt", "last-mugs"]}
     usual |= {"order": _order_tokens(app), "token": _order_tokens(app)}
     world = World([], visitors, usual, objects)
-    world.rules.extend(_rules(world, _maps(app, folder, has_sandbox), shopper))
+    world.rules.extend(rules_of(world, _maps(app, folder, has_sandbox), shopper))
     return world
 
 
@@ -115,7 +115,7 @@ def _maps(app: Flask, folder: Path, has_sandbox: bool) -> dict[str, Map]:
     return {"": app.url_map, "/sandbox": sandbox.url_map}
 
 
-def _rules(world: World, maps: dict[str, Map], browser: Browser) -> Iterator[Rule]:
+def rules_of(world: World, maps: dict[str, Map], browser: Browser) -> Iterator[Rule]:
     methods: dict[str, set[str]] = {}
     for root, url_map in maps.items():
         for rule in url_map.iter_rules():

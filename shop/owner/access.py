@@ -97,12 +97,13 @@ def sign_in(email: str, password: str) -> None:
 def open_session(owner_id: int) -> None:
     """Sign this browser in, in a session of its own, whatever it was signed in as before."""
     token, browser = secrets.token_urlsafe(32), browser_name(request.user_agent.string)
+    before = current_user.session_id if current_user.is_authenticated else 0
 
     def unit() -> OwnerSession:
         row = OwnerSession(token_hash=hashed(token), owner_id=owner_id, browser=browser)
         db.session.add(row)
         over = OwnerSession.seen_at < now() - SESSION_LIFETIME
-        changed_rows(delete(OwnerSession).where(over))
+        changed_rows(delete(OwnerSession).where(over | (OwnerSession.id == before)))
         db.session.flush()
         record("signed_in", browser, row.owner.email)
         return row
@@ -196,4 +197,5 @@ def _signed_in(token: str) -> SignedIn | None:
     if row.seen_at < now() - SEEN_EVERY:
         seen = update(OwnerSession).where(OwnerSession.id == row.id).values(seen_at=now())
         write(lambda: changed_rows(seen))
+        session.modified = True  # the signature of the cookie grows old too
     return user

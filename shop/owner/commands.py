@@ -62,7 +62,7 @@ def remove(email: str, yes: bool) -> None:
     end_read()  # who takes their time to answer keeps nobody from writing
     if not yes:
         click.confirm(f"Shall {address} enter no more?", abort=True)
-    write(lambda: owners.remove(owner_id))
+    write(lambda: owners.remove(owner_id, address))
     click.echo(f"{address} is no owner any more.")
 
 

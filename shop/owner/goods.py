@@ -155,6 +155,7 @@ def change_good(product_id: int) -> ResponseReturnValue:
     if not form.validate():
         return _page(product, form), 422
     values, title = form.values(), product.title
+    what = f"{title}{_changes(product, form)}"
     version = whole_number(form.version.data or "", product.version)
     before = whole_number(form.stock_before.data or "", None)
     try:
@@ -166,7 +167,7 @@ def change_good(product_id: int) -> ResponseReturnValue:
             for picture in made:
                 pictures.add(product, picture, "")
 
-        recorded(unit, _action(values), values.get("name", title))
+        recorded(unit, _action(values), what)
     except ShopError as error:
         if wants_json():
             raise
@@ -310,6 +311,18 @@ def _made_pictures() -> list[pictures.Made]:
     end_read()
     files = [file for file in request.files.getlist("picture") if file.filename]
     return [pictures.make(file.stream) for file in files[: pictures.MOST_PICTURES]]
+
+
+def _changes(product: Product, form: GoodForm) -> str:
+    """Return what a form changes, as the audit trail says it: “: Price 2,500, Stock 3”."""
+    stored = _shown(product)
+    typed = {name: form[name] for name in ("name", "price", "stock", "tax_rate") if name in form}
+    changes = [
+        f"{field.label.text} {field.data or '–'}"
+        for name, field in typed.items()
+        if field.data != stored[name]
+    ]
+    return f": {', '.join(changes)}" if changes else ""
 
 
 def _action(values: dict[str, Any]) -> str:

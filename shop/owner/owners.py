@@ -12,6 +12,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from shop.config import is_loopback
 from shop.db import changed_rows, db, is_key, now, write
 from shop.errors import ShopError
+from shop.owner.audit import record
 from shop.owner.models import Owner, OwnerSession
 from shop.parsers import is_mail_address
 
@@ -24,6 +25,8 @@ NOBODY = (
 SHORTEST, LONGEST = 10, 256
 LINK_LIFETIME = timedelta(hours=1)
 DEMO_EMAIL = "owner@example.com"
+# Who acts where no owner is signed in.
+COMMAND = "flask shop"
 
 
 class BadPassword(ShopError):
@@ -91,7 +94,12 @@ def add(email: str, password: str, is_demo: bool = False) -> None:
     if find(email) is not None:
         raise OwnerThere
     fresh = hash_password(password, email)
-    write(lambda: db.session.add(Owner(email=email, password_hash=fresh, is_demo=is_demo)))
+
+    def unit() -> None:
+        db.session.add(Owner(email=email, password_hash=fresh, is_demo=is_demo))
+        record("owner_added", email, COMMAND)
+
+    write(unit)
 
 
 def make_demo_owner() -> str | None:
@@ -128,11 +136,12 @@ def set_password(owner_id: int, password_hash: str) -> None:
 
 def replace_password(owner: Owner, password: str) -> None:
     """Set another password by command, and sign all browsers out; raise BadPassword."""
-    owner_id, fresh = owner.id, hash_password(password, owner.email)
+    owner_id, email, fresh = owner.id, owner.email, hash_password(password, owner.email)
 
     def unit() -> None:
         set_password(owner_id, fresh)
         end_sessions(owner_id)
+        record("password_set", email, COMMAND)
 
     write(unit)
 
@@ -144,17 +153,23 @@ def end_sessions(owner_id: int, but: int | None = None) -> None:
     )
 
 
-def remove(owner_id: int) -> None:
+def remove(owner_id: int, email: str) -> None:
     """Remove an owner with all sessions, inside write()."""
     end_sessions(owner_id)
     changed_rows(delete(Owner).where(Owner.id == owner_id))
+    record("owner_removed", email, COMMAND)
 
 
 def make_link(owner: Owner) -> str:
     """Return the token of a way in that works once, within an hour. An earlier one is void."""
-    token, owner_id = secrets.token_urlsafe(32), owner.id
+    token, owner_id, email = secrets.token_urlsafe(32), owner.id, owner.email
     values = {"link_hash": hashed(token), "link_ends_at": now() + LINK_LIFETIME}
-    write(lambda: changed_rows(update(Owner).where(Owner.id == owner_id).values(values)))
+
+    def unit() -> None:
+        changed_rows(update(Owner).where(Owner.id == owner_id).values(values))
+        record("link_made", email, COMMAND)
+
+    write(unit)
     return token
 
 
@@ -169,8 +184,8 @@ def may_enter(owner: Owner) -> bool:
     """Tell whether an owner may enter this shop; the demo's owner goes where he may not."""
     if not owner.is_demo or is_playground():
         return True
-    owner_id = owner.id
-    write(lambda: remove(owner_id))
+    owner_id, email = owner.id, owner.email
+    write(lambda: remove(owner_id, email))
     return False
 
 

@@ -22,7 +22,15 @@ STATES = (
 def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None:
     """Bring the visitor to every page of the shop, and look at each."""
     page = visitor.page
-    for path in ("./", "topics/1", "shop/", "shop/t-shirt", "shop/last-mugs", "shop/tea-towel"):
+    for path in (
+        "./",
+        "topics/1",
+        "shop/",
+        "shop/t-shirt",
+        "shop/last-mugs",
+        "shop/tea-towel",
+        "shop/hoodie",
+    ):
         visitor.go(path)
         look(path)
     visitor.go("./")
@@ -112,7 +120,8 @@ def misfits(page: Page, name: str) -> list[str]:
 
 # What a finger can press: links in running text and what lies off the screen do not count.
 SMALL_TARGETS = """
-[...document.querySelectorAll('a, button, input:not([type=hidden]), textarea')]
+[...document.querySelectorAll('a, button, label.variant, .form-switch, summary, '
+    + 'input:not([type=hidden], [type=radio], [type=checkbox]), textarea')]
   .filter(e => !e.closest('.said, .skip, p') && !e.matches('.stretched-link, .skip'))
   .filter(e => e.getBoundingClientRect().height < 43.5)
   .map(e => `${e.tagName} “${e.innerText}” is ${e.getBoundingClientRect().height} px high`)

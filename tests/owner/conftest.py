@@ -12,6 +12,12 @@ EMAIL = "hana@shop.example"
 PASSWORD = "a long enough password"
 
 
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spend no time on hashes."""
+    monkeypatch.setattr(owners, "METHOD", "pbkdf2:sha256:1")
+
+
 def sign_in(browser: Browser, email: str = EMAIL, password: str = PASSWORD, **more: str) -> Answer:
     return browser.submit("/owner/login", {"email": email, "password": password, **more})
 

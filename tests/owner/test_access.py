@@ -14,6 +14,7 @@ from tests.actors import Browser
 from tests.databases import on_all
 from tests.owner.conftest import EMAIL, PASSWORD, sign_in
 
+METHOD = owners.METHOD
 OPEN = {"owner.login", "owner.sign_in", "owner.way_in", "owner.take_way_in"}
 
 
@@ -180,9 +181,11 @@ def test_signing_in_changes_token_and_session(app: Flask, make_owner: Callable[.
     assert stale.status == 400
     assert browser.get("/owner/").status == 200
     with app.app_context():
-        hashes = list(db.session.scalars(select(OwnerSession.token_hash)))
+        before = set(db.session.scalars(select(OwnerSession.token_hash)))
         sign_in(browser)
-        assert len(set(db.session.scalars(select(OwnerSession.token_hash))) - set(hashes)) == 1
+        after = set(db.session.scalars(select(OwnerSession.token_hash)))
+        assert len(after) == len(before) == 1
+        assert after != before
 
 
 def test_what_a_signed_out_owner_typed_is_kept(app: Flask) -> None:
@@ -272,12 +275,16 @@ def test_a_real_owner_with_the_demos_address_keeps_the_password(
 
 def test_what_an_owner_does_is_written_down(app: Flask, owner: Browser) -> None:
     owner.submit("/owner/goods/new", {"name": "Bowl", "price": "1200", "stock": ""})
+    owner.submit("/owner/goods/1", {"price": "2,100", "stock": ""})
     with app.app_context():
         rows = db.session.scalars(select(AuditEntry).order_by(AuditEntry.id)).all()
         assert [(row.who, row.action) for row in rows] == [
-            (EMAIL, "signed_in"), (EMAIL, "goods_added"),
+            ("flask shop", "owner_added"), (EMAIL, "signed_in"), (EMAIL, "goods_added"),
+            (EMAIL, "goods_changed"),
         ]  # fmt: skip
-    assert "Put on the shelf: Bowl" in owner.get("/owner/account").words
+    page = owner.get("/owner/account").words
+    assert "Put on the shelf: Bowl" in page
+    assert "Changed: T-shirt: Price 2,100" in page
 
 
 def test_neither_password_nor_token_is_stored(app: Flask, owner: Browser) -> None:
@@ -289,5 +296,10 @@ def test_neither_password_nor_token_is_stored(app: Flask, owner: Browser) -> Non
             rows = connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall()
             assert PASSWORD not in str(rows)
             assert link not in str(rows)
-        stored = connection.exec_driver_sql("SELECT password_hash FROM owners").scalar()
-        assert str(stored).startswith("scrypt:32768:8:3$")
+
+
+def test_a_password_is_hashed_so_that_guessing_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "METHOD", METHOD)
+    assert owners.hash_password(PASSWORD, EMAIL).startswith("scrypt:32768:8:3$")
+    assert owners.NOBODY.startswith("scrypt:32768:8:3$")
+    assert not owners.has_password(None, PASSWORD)

@@ -1,0 +1,101 @@
+"""The owner with a phone in one hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.catalog.test_pictures import drawn
+from tests.e2e.conftest import ROOT, Shop, Visit, Visitor
+from tests.e2e.test_access import misfits
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture(scope="module")
+def owner_of_shop(shop: Shop) -> str:
+    """The address of an owner."""
+    subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "shop", "shop", "owner", "add",
+         "hana@shop.example", "--password-stdin"],
+        cwd=ROOT, env=shop.environ, check=True, input=f"{PASSWORD}\n", text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return "hana@shop.example"
+
+
+def sign_in(visitor: Visitor, email: str) -> None:
+    visitor.go("owner/goods")
+    visitor.page.locator("[name=email]").fill(email)
+    visitor.page.locator("[name=password]").fill(PASSWORD)
+    visitor.press("main form .btn-primary")
+
+
+def test_a_shelf_is_filled_on_a_phone_and_somebody_buys(
+    visit: Visit, owner_of_shop: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "cup.jpg"
+    file.write_bytes(drawn())
+    owner = visit("phone")
+    page = owner.page
+    sign_in(owner, owner_of_shop)
+    owner.press("text=Add a product")
+    page.get_by_label("What is it called?").fill("Cup")
+    page.get_by_label("Price", exact=True).fill("1,500")
+    page.get_by_label("Picture", exact=False).set_input_files(file)
+    owner.press("text=Put it on the shelf")
+    expect(page.get_by_text("“Cup” is on the shelf")).to_be_visible()
+    for size, stock in (("Small", "3"), ("Large", "")):
+        page.locator("#variant-name").fill(size)
+        page.locator("#variant-stock").fill(stock)
+        owner.press("#variants .card button")
+    buyer = visit("phone")
+    buyer.go("shop/cup")
+    expect(buyer.page.locator("article picture img")).to_be_visible()
+    assert buyer.page.evaluate("document.querySelector('article img').naturalWidth") > 0
+    buyer.page.get_by_label("Small").check()
+    buyer.press("article form .btn-primary")
+    buyer.pay()
+    expect(buyer.page.get_by_text("Cup, Small")).to_be_visible()
+    owner.go("owner/goods")
+    stock = page.locator(".shelf-variants li", has_text="Small").locator("[name=stock]").last
+    expect(stock).to_have_value("2")
+
+
+def test_axe_finds_nothing_in_the_back_office(
+    visit: Visit, owner_of_shop: str, tmp_path: Path
+) -> None:
+    visitor = visit("small", bypass_csp=True)
+    page, axe = visitor.page, Axe()
+    found: list[str] = []
+
+    def check(name: str, options: dict[str, Any]) -> None:
+        for violation in axe.run(page, options=options).response["violations"]:
+            targets = [node["target"] for node in violation["nodes"]]
+            found.append(f"{name}: {violation['id']} {targets}")
+
+    def look(name: str) -> None:
+        found.extend(misfits(page, name))
+        check(f"{name}, light", {"resultTypes": ["violations"]})
+        page.emulate_media(color_scheme="dark")
+        check(f"{name}, dark", {"runOnly": ["color-contrast"]})
+        page.emulate_media(color_scheme="light")
+
+    visitor.go("owner/")
+    look("login")
+    visitor.press("main form .btn-primary")
+    look("wrong password")
+    sign_in(visitor, owner_of_shop)
+    for path in ("owner/", "owner/goods", "owner/goods?q=nothing", "owner/goods/1",
+                 "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/account"):  # fmt: skip
+        visitor.go(path)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        look(path)
+    visitor.go("owner/goods/new")
+    visitor.press(".good-edit form .btn-primary")
+    look("new product with errors")
+    assert found == []
