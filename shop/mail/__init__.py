@@ -147,10 +147,10 @@ def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
 
 
 def _said(order: Order) -> dict[str, Any]:
-    shown = order.pictures if has_public_address() else {}
-    names = [shown[one.product_id].hash if one.product_id in shown else "" for one in order.lines]
-    pictures = [
-        external_url("catalog.picture", name=f"{name}-320.jpg") if name else "" for name in names
-    ]
-    link = external_url("payments.order", token=order.token)
-    return order.to_dict() | {"link": link, "pictures": pictures}
+    said = order.to_dict() | {"link": external_url("payments.order", token=order.token)}
+    if not has_public_address():
+        return said
+    shown, ids = order.pictures, [line.product_id for line in order.lines]
+    names = [f"{shown[one].hash}-320.jpg" if one in shown else "" for one in ids]
+    addresses = [external_url("catalog.picture", name=name) if name else "" for name in names]
+    return said | {"pictures": addresses}

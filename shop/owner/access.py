@@ -62,6 +62,8 @@ class SignedIn(UserMixin):  # type: ignore[misc]
 def init_access(app: Flask) -> None:
     """Let Flask-Login find an owner by the token in the cookie, where a page asks for one."""
     login.init_app(app, add_context_processor=False)
+    # Nobody is remembered by a second cookie. No name has a semicolon, so none is ever found.
+    app.config["REMEMBER_COOKIE_NAME"] = ";"
     # Its own check ends the session of every telephone that changes its network.
     login.session_protection = None
     login.user_loader(_signed_in)

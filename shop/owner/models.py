@@ -32,7 +32,7 @@ class OwnerSession(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     # Of the token in the cookie: who reads the database cannot sign in with it.
     token_hash: Mapped[str] = mapped_column(Key, unique=True)
-    owner_id: Mapped[int] = mapped_column(ForeignKey("owners.id", ondelete="CASCADE"), index=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("owners.id"), index=True)
     browser: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -251,7 +251,7 @@ def read() -> Tables:
 
 def renamed(before: Tables) -> Tables:
     """Return the rows of the second schema as the newest has them."""
-    new = ("key_values", "stamps", "pictures", "picture_files")
+    new = "key_values stamps pictures picture_files owners owner_sessions audit".split()
     after: Tables = {table: [] for table in new}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})

@@ -13,6 +13,7 @@ from shop.owner.models import AuditEntry, Owner, OwnerSession
 from tests.actors import Browser
 from tests.databases import on_all
 from tests.owner.conftest import EMAIL, PASSWORD, sign_in
+from tests.pages import send
 
 METHOD = owners.METHOD
 OPEN = {"owner.login", "owner.sign_in", "owner.way_in", "owner.take_way_in"}
@@ -285,6 +286,12 @@ def test_what_an_owner_does_is_written_down(app: Flask, owner: Browser) -> None:
     page = owner.get("/owner/account").words
     assert "Put on the shelf: Bowl" in page
     assert "Changed: T-shirt: Price 2,100" in page
+
+
+def test_no_second_cookie_signs_anybody_in(app: Flask) -> None:
+    for value in ("1|x", "\xe9|\xe9"):
+        answer = send(app, "/owner/", Cookie=f"remember_token={value}")
+        assert answer.status == 303
 
 
 def test_neither_password_nor_token_is_stored(app: Flask, owner: Browser) -> None:

@@ -41,9 +41,7 @@ def upgrade() -> None:
         sa.Column("browser", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("seen_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["owner_id"], ["owners.id"], "fk_owner_sessions_owner_id_owners", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["owner_id"], ["owners.id"], "fk_owner_sessions_owner_id_owners"),
         sa.PrimaryKeyConstraint("id", name="pk_owner_sessions"),
         sa.UniqueConstraint("token_hash", name="uq_owner_sessions_token_hash"),
         if_not_exists=True,
