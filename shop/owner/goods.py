@@ -165,7 +165,7 @@ def change_good(product_id: int) -> ResponseReturnValue:
             product = goods.get(product_id)
             goods.change(product, version, values, before)
             for picture in made:
-                pictures.add(product, picture, "")
+                pictures.add(product.whole, picture, "")
 
         recorded(unit, _action(values), what)
     except ShopError as error:
@@ -204,8 +204,9 @@ def add_variant(product_id: int) -> ResponseReturnValue:
 @takes_files
 def add_pictures(product_id: int) -> ResponseReturnValue:
     """Put pictures behind the others of a product."""
-    product = goods.get(product_id)
-    title, alt = product.title, visible(request.form.get("alt"), 500) or ""
+    product = goods.get(product_id).whole
+    product_id, title = product.id, product.title
+    alt = visible(request.form.get("alt"), 500) or ""
     try:
         made = _made_pictures()
         if not made:
@@ -213,7 +214,7 @@ def add_pictures(product_id: int) -> ResponseReturnValue:
 
         def unit() -> None:
             for picture in made:
-                pictures.add(goods.get(product_id), picture, alt)
+                pictures.add(goods.get(product_id).whole, picture, alt)
 
         recorded(unit, "picture_added", title)
     except ShopError as error:
