@@ -62,11 +62,11 @@ def choices() -> list[Choice]:
 def look() -> tuple[list[Choice], list[Product]]:
     """Return what choices() returns, and the products in the cart that are no longer sold so.
 
-    They are hidden, or have got variants to choose from.
+    They are hidden, or have got variants.
     """
     items = _items()
     found = products.find_products([int(key) for key in items]) if items else ()
-    sold = [one for one in found if one.is_on_sale and not one.variants]
+    sold = [one for one in found if one.is_on_sale and not one.all_variants]
     gone = [one for one in found if one not in sold]
     return [Choice(one, items[str(one.id)]) for one in sold], gone
 

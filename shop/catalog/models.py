@@ -68,7 +68,10 @@ class Product(Base):
 
     @property
     def variants(self) -> list["Product"]:
-        """The variants that are shown. A product that has some is not sold itself."""
+        """The variants that are shown.
+
+        A product that has any, shown or hidden, is not sold itself: nobody has said which is meant.
+        """
         return [variant for variant in self.all_variants if variant.active]
 
     @property
@@ -94,13 +97,13 @@ class Product(Base):
 
     @property
     def sold_out(self) -> bool:
-        """Whether none is left, of no variant."""
-        return all(one.stock == 0 for one in self.variants or [self])
+        """Whether none is left, of no variant that is shown."""
+        return all(one.stock == 0 for one in (self.variants if self.all_variants else [self]))
 
     @property
     def is_low(self) -> bool:
         """Whether so few are left that the visitor should know."""
-        return self.stock is not None and 0 < self.stock <= LOW_STOCK and not self.variants
+        return self.stock is not None and 0 < self.stock <= LOW_STOCK and not self.all_variants
 
 
 class Picture(Base):

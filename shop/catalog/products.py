@@ -15,11 +15,12 @@ from shop.money import Money
 WINDOW_SIZE = 6
 PAGE_SIZE = 48
 MOST_PER_LINE = 99
-# What cart and lists show of a product or variant.
-WITH_PARENT = (
+# What is asked of a product or variant that is bought, and what cart and lists show of it.
+CHOSEN = joinedload(Product.parent), selectinload(Product.all_variants)
+SHOWN = (
+    *CHOSEN,
     joinedload(Product.parent).selectinload(Product.pictures),
     selectinload(Product.pictures),
-    selectinload(Product.all_variants),
 )
 
 
@@ -109,8 +110,8 @@ def page_of(
         query = query.where(Product.name.icontains(words, autoescape=True))
     last = db.session.get(Product, after) if after is not None and after < 2**63 else None
     if last is not None:
-        behind = (Product.position == last.position) & (Product.id > last.id)
-        query = query.where((Product.position > last.position) | behind)
+        behind = (Product.position > last.position) | (Product.id > last.id)
+        query = query.where(Product.position >= last.position, behind)
     parts = selectinload(Product.all_variants), selectinload(Product.pictures)
     found = db.session.scalars(query.options(*parts).limit(most + 1)).all()
     return ProductPage(found[:most], found[most - 1].id if len(found) > most else None)
@@ -128,7 +129,7 @@ def get_product(slug: str) -> Product:
 def find_products(ids: Iterable[int]) -> Sequence[Product]:
     """Return the products and variants with these ids, hidden ones too, oldest first."""
     mine = select(Product).where(Product.id.in_(ids)).order_by(Product.id)
-    return db.session.scalars(mine.options(*WITH_PARENT)).all()
+    return db.session.scalars(mine.options(*SHOWN)).all()
 
 
 def first_pictures(ids: Iterable[int]) -> dict[int, Picture]:
@@ -139,15 +140,21 @@ def first_pictures(ids: Iterable[int]) -> dict[int, Picture]:
 def choose(wanted: Iterable[tuple[int, int]]) -> list[Choice]:
     """Return (product id, quantity) pairs as choices, prices from the database.
 
-    Raises ProductMissing, ChooseVariant and BadQuantity.
+    Raises ProductMissing, ChooseVariant, SoldOut where all variants are hidden, and BadQuantity.
     """
+    pairs = list(wanted)
+    ids = {product_id for product_id, _ in pairs if 0 < product_id < 2**63}
+    mine = select(Product).where(Product.id.in_(ids)).options(*CHOSEN)
+    found = {product.id: product for product in db.session.scalars(mine)}
     choices = []
-    for product_id, quantity in wanted:
-        product = db.session.get(Product, product_id) if 0 < product_id < 2**63 else None
+    for product_id, quantity in pairs:
+        product = found.get(product_id)
         if product is None or not product.is_on_sale:
             raise ProductMissing
         if product.variants:
             raise ChooseVariant(product)
+        if product.all_variants:
+            raise SoldOut(name=product.name)
         if not 1 <= quantity <= MOST_PER_LINE:
             raise BadQuantity
         choices.append(Choice(product, quantity))

@@ -34,7 +34,8 @@ def choose_variant(missing: products.ChooseVariant) -> ResponseReturnValue:
     if wants_json():
         return page(missing.status, missing.code, str(missing.title), missing.message)
     shown = products.get_product(missing.slug or "")
-    html = render_template("catalog/product.html", product=shown, refusal=missing)
+    typed = {"refusal": missing, "quantity": request.form.get("quantity")}
+    html = render_template("catalog/product.html", product=shown, **typed)
     return html, missing.status
 
 
