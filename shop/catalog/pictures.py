@@ -1,6 +1,7 @@
 """Pictures of goods: taken in, made upright and small, kept in the database, found by hash."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 KINDS = {"webp": "image/webp", "jpg": "image/jpeg"}
 # Read to be shown again as JPEG and WebP; of HEIC, SVG and PDF none can be read safely here.
 TAKEN = ("JPEG", "PNG", "WEBP", "GIF")
+# What an HEIC or AVIF begins with, behind four bytes of length: two phones' own kinds.
+PHONES = (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypavi")
 MOST_BYTES = 20 * 1024 * 1024
-# Phones make 12 to 50 million. Opened they would take four bytes each, but a JPEG need not be.
+# Phones make 12 to 50 million. Opened they would take four bytes each, but a JPEG need not be, and
+# a WebP is held several times while it is opened.
 MOST_PIXELS = 50_000_000
 MOST_OPENED = 20_000_000
+MOST_OPENED_WEBP = 10_000_000
 MOST_RATIO = 6
 MOST_PICTURES = 20
 
@@ -43,8 +48,17 @@ class PictureTooLarge(BadPicture):
     """The picture has more bytes or pixels than the shop opens."""
 
     message = _l(
-        "This picture is too large. Please choose a smaller one: at most 20 MB and 20 million "
-        "pixels, a JPEG at most 50 million. Nothing was saved."
+        "This picture is too large. Please choose a smaller one: at most 20 MB, and 50 million "
+        "pixels in a JPEG, 10 million in a WebP, 20 million otherwise. Nothing was saved."
+    )
+
+
+class PhonesOwnKind(BadPicture):
+    """The picture is an HEIC or AVIF."""
+
+    message = _l(
+        "This picture is an HEIC or AVIF, which not every browser shows. Please save or send it as "
+        "JPEG (on an iPhone: Settings, Camera, Formats, Most Compatible); nothing was saved."
     )
 
 
@@ -94,6 +108,8 @@ def make(stream: IO[bytes]) -> Made:
     data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise PictureTooLarge
+    if data[4:12].startswith(PHONES):
+        raise PhonesOwnKind
     try:
         picture = _open(data)
     except ShopError:
@@ -125,25 +141,42 @@ def _open(data: bytes) -> "Image":
             raise PictureTooNarrow
         # A JPEG can be opened at a half, a quarter or an eighth of its size, for as much less.
         opened.draft(None, (PICTURE_WIDTHS[-1], PICTURE_WIDTHS[-1]))
-        if opened.width * opened.height > MOST_OPENED:
+        most = MOST_OPENED_WEBP if opened.format == "WEBP" else MOST_OPENED
+        if opened.width * opened.height > most:
             raise PictureTooLarge
-        return _upright(opened)
+        small = _shrunk(opened)
+    return _upright(small)
 
 
-def _upright(opened: "Image") -> "Image":
+def _shrunk(opened: "Image") -> "Image":
+    """Return the picture at a half, a third … of its size, still wider than the largest file.
+
+    What follows makes copies, which would take as much memory as the picture itself.
+    """
+    picture: Image = opened
+    if picture.mode in ("P", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # colours of a palette cannot be mixed
+    elif picture.mode.startswith("I"):  # greys of 16 bits
+        picture = picture.point(lambda grey: grey / 256).convert("L")
+    return picture.reduce(max(1, min(picture.size) // PICTURE_WIDTHS[-1]))
+
+
+def _upright(picture: "Image") -> "Image":
     """Return the picture as it is to be seen: turned, on white, in the colours of screens."""
     from PIL import Image, ImageCms, ImageOps
 
-    picture = ImageOps.exif_transpose(opened)
-    profile = opened.info.get("icc_profile")
-    if profile and picture.mode in ("RGB", "CMYK"):
+    with suppress(Exception):  # what the camera wrote is broken: the picture is not
+        ImageOps.exif_transpose(picture, in_place=True)
+    profile = picture.info.get("icc_profile")
+    if profile and picture.mode in ("RGB", "RGBA", "CMYK"):
+        to = "RGBA" if picture.mode == "RGBA" else "RGB"
         try:
             given = ImageCms.ImageCmsProfile(BytesIO(profile))
             screen = ImageCms.createProfile("sRGB")
-            picture = ImageCms.profileToProfile(picture, given, screen, outputMode="RGB") or picture
+            picture = ImageCms.profileToProfile(picture, given, screen, outputMode=to) or picture
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile: the colours are close enough without it
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+    if picture.mode in ("RGBA", "LA"):
         above = picture.convert("RGBA")
         picture = Image.new("RGB", above.size, "white")
         picture.paste(above, mask=above.getchannel("A"))

@@ -45,7 +45,11 @@ def picture(name: str) -> ResponseReturnValue:
     found = pictures.read_file(name)
     if found is None:
         abort(404)
-    headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+    headers = {
+        "Cache-Control": "public, max-age=31536000, immutable",
+        # Mails are read on other sites, and browsers would not show it there.
+        "Cross-Origin-Resource-Policy": "cross-origin",
+    }
     return Response(found[0], mimetype=found[1], headers=headers)
 
 

@@ -2,20 +2,28 @@
 
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from PIL import Image, ImageCms
+from sqlalchemy import select
 
 from shop.catalog import goods, pictures
 from shop.catalog.pictures import BadPicture, make
 from shop.db import db, write
+from shop.mail.outbox import Mail
+from shop.payments.models import Attempt
 from tests.actors import Browser, Buyer
 from tests.databases import on_all
+
+ROOT = Path(__file__).parents[2]
 
 
 def drawn(width: int = 900, height: int = 1200, kind: str = "JPEG", **more: Any) -> bytes:
@@ -78,10 +86,47 @@ def test_other_colours_become_those_of_screens(mode: str) -> None:
     assert opened(make(BytesIO(drawn(mode=mode))), 320, "jpg").mode == "RGB"
 
 
+def test_greys_of_sixteen_bits_are_not_all_white() -> None:
+    picture = Image.frombytes("I;16", (256, 256), struct.pack("<256H", *range(0, 65536, 256)) * 256)
+    into = BytesIO()
+    picture.save(into, "PNG")
+    made = opened(make(BytesIO(into.getvalue())), 320, "jpg").convert("L")
+    greys = [made.getpixel((x, 128)) for x in (0, 128, 255)]
+    assert all(abs(found - x) < 4 for found, x in zip(greys, (0, 128, 255), strict=True))  # type: ignore[operator]
+
+
+def test_what_is_opened_takes_little_memory() -> None:
+    """A shop's host has 512 MB for everything."""
+    program = (
+        "import sys; from io import BytesIO; from shop.catalog.pictures import make;"
+        "make(BytesIO(sys.stdin.buffer.read()));"
+        # The most of this program alone; what getrusage() says begins with its parent's.
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    for data in (
+        drawn(4400, 4500, "PNG", mode="RGBA"),
+        drawn(6900, 7200),
+        drawn(3100, 3200, "WEBP"),
+    ):
+        answer = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT, input=data, capture_output=True, check=True,
+        )  # fmt: skip
+        assert int(answer.stdout) < 300 * 1024
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_notes_of_a_camera_cost_nothing() -> None:
+    for exif in (b"Exif\0\0II*\0" + b"\xff" * 90, b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\0\x09"):
+        assert make(BytesIO(drawn(exif=exif))).width == 900
+
+
 def test_a_broken_colour_profile_is_left_out() -> None:
     good = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for profile in (good, b"no profile", good[:90]):
         assert make(BytesIO(drawn(icc_profile=profile))).width == 900
+        see_through = drawn(kind="PNG", mode="RGBA", icc_profile=profile)
+        assert make(BytesIO(see_through)).width == 900
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -111,7 +156,9 @@ LIES = {
     "cut off": drawn()[:4000],
     "cut off png": drawn(kind="PNG")[:-200],
     "noise in the middle": drawn(kind="PNG")[:60] + b"\xff" * 300,
+    "avif": b"\0\0\0\x1cftypavif\0\0\0\0mif1avif" + b"\0" * 200,
     "20 000 pixels wide": bomb(20_000, 20_000),
+    "a wide webp": drawn(4000, 3000, "WEBP"),
     "a bomb": bomb(65_500, 65_500),
     "a line": drawn(2000, 9),
     "no pixels": bomb(0, 0),
@@ -121,6 +168,12 @@ LIES = {
 @pytest.mark.parametrize("name", list(LIES))
 def test_what_is_no_picture_is_refused(name: str) -> None:
     with pytest.raises(BadPicture):
+        make(BytesIO(LIES[name]))
+
+
+@pytest.mark.parametrize("name", ["heic", "avif"])
+def test_what_phones_alone_can_show_is_refused_with_a_way_out(name: str) -> None:
+    with pytest.raises(pictures.PhonesOwnKind, match="Most Compatible"):
         make(BytesIO(LIES[name]))
 
 
@@ -169,6 +222,7 @@ def test_a_picture_is_shown_wherever_its_product_is(
             answer = client.get(file)
             assert answer.status_code == 200
             assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
             assert "Set-Cookie" not in answer.headers
             assert "Cookie" not in answer.headers.get("Vary", "")
             kind = "image/webp" if file.endswith("webp") else "image/jpeg"
@@ -209,10 +263,14 @@ def test_stripe_and_mails_are_told_of_public_pictures_alone(
     for base, shown in (("http://127.0.0.1:5000", False), (address, True)):
         here = make_app(SHOP_PUBLIC_URL=address, SHOP_SANDBOX="on") if shown else app
         buyer = Buyer(here, base)
-        token = buyer.buy()
+        order = buyer.order()
         with here.app_context():
-            from shop.mail.outbox import Mail
-
+            asked = db.session.scalars(select(Attempt.params).order_by(Attempt.id)).all()
+            image = f"{address}/pictures/{made.hash}-800.jpg"
+            assert (image in asked[-1]) == shown
+        buyer.get(buyer.pay(order["url"]).location)
+        token = order["order"]
+        with here.app_context():
             mails = db.session.query(Mail).all()
             said = [mail.context for mail in mails if token in mail.context]
             assert said

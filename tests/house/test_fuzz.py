@@ -27,7 +27,7 @@ from tests.fuzz_world import World, live_in
 from tests.knocks import Knock, events, knocks, known_troubles
 from tests.pages import send
 
-MOST = 3000
+MOST = 1600
 # Nobody else uses the database here: "busy" and "database" would be mistakes of ours.
 DOCUMENTED = {
     "buying_off",
