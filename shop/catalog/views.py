@@ -1,13 +1,17 @@
 """Catalogue, product pages and the cart."""
 
+from typing import Any
+
 from flask import Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from shop.catalog import bp, cart, pictures, products
+from shop.catalog.models import Product
 from shop.errors import page, wants_json
 from shop.pages import kept_page
 from shop.parsers import visible, whole_number
+from shop.security import external_url
 
 MOST_WORDS = 100
 
@@ -26,6 +30,35 @@ def index() -> str:
 def product(slug: str) -> str:
     """Show one product with its variants."""
     return render_template("catalog/product.html", product=products.get_product(slug))
+
+
+@bp.app_template_global()
+def linked_data(product: Product) -> dict[str, Any]:
+    """Return what search engines read of a product: an offer for each variant.
+
+    https://schema.org/Product
+    """
+    address = external_url("catalog.product", slug=product.slug)
+    names = [f"{picture.hash}-1600.jpg" for picture in product.pictures]
+    return {
+        "@context": "https://schema.org",
+        "@type": "Product",
+        "name": product.name,
+        "description": product.description,
+        "url": address,
+        "image": [external_url("catalog.picture", name=name) for name in names],
+        "offers": [
+            {
+                "@type": "Offer",
+                "name": one.title,
+                "url": address,
+                "price": one.price.written,
+                "priceCurrency": one.price.currency.upper(),
+                "availability": f"https://schema.org/{'OutOfStock' if one.sold_out else 'InStock'}",
+            }
+            for one in product.variants or [product]
+        ],
+    }
 
 
 @bp.app_errorhandler(products.ChooseVariant)

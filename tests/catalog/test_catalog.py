@@ -235,6 +235,23 @@ def test_a_product_that_is_taken_off_sale_leaves_the_cart(
     assert cart(browser) == {"2": 1}
 
 
+def test_the_cart_says_at_the_line_how_many_there_are(
+    app: Flask, browser: Browser, set_product: Callable[..., None]
+) -> None:
+    add(browser, MUGS, 4)
+    assert "5 left" in browser.get("/cart").words
+    for stock, words in ((3, "Only 3 are left"), (1, "Only 1 is left"), (0, "Sold out meanwhile")):
+        set_product(MUGS, stock=stock)
+        assert words in browser.get("/cart").words
+    set_product(MUGS, stock=4)
+    assert browser.submit("/payments/session", {}).status == 303
+    # The last ones are kept for this very cart.
+    page = browser.get("/cart").words
+    assert "Sold out" not in page
+    assert "Pay ¥7,200" in page
+    assert "Sold out" in Browser(app).get("/shop/last-mugs").words
+
+
 def test_the_price_is_the_shops_whatever_the_browser_says(
     browser: Browser, set_product: Callable[..., None]
 ) -> None:

@@ -1,5 +1,7 @@
 """Variants: how they are chosen, bought, sold out and hidden."""
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -173,6 +175,29 @@ def test_a_size_sells_only_while_its_product_does(
     change(sizes["S"], unit_amount=9999)
     assert buyer.pay(waiting["url"]).status == 303
     assert buyer.see(waiting["order"])["amount"] == 5800
+
+
+def test_search_engines_read_an_offer_for_each_size(
+    browser: Browser, sizes: dict[str, int], change: Change
+) -> None:
+    change(sizes["L"], unit_amount=6200)
+    change(HOODIE, description="</script><b>&")
+    for slug, offers in (
+        ("t-shirt", [("T-shirt", "2000", "InStock")]),
+        ("hoodie", [("Hoodie, S", "5800", "InStock"), ("Hoodie, M", "5800", "InStock"),
+                    ("Hoodie, L", "6200", "InStock"), ("Hoodie, XL", "5800", "OutOfStock")]),
+    ):  # fmt: skip
+        page = browser.get(f"/shop/{slug}").text
+        found = re.findall(r'<script type="application/ld\+json">(.*?)</script>', page)
+        data = json.loads(found[0])
+        assert data["url"] == f"http://127.0.0.1:5000/shop/{slug}"
+        told = [
+            (one["name"], one["price"], one["availability"].rpartition("/")[2])
+            for one in data["offers"]
+        ]
+        assert told == offers
+        assert {one["priceCurrency"] for one in data["offers"]} == {"JPY"}
+    assert data["description"] == "</script><b>&"
 
 
 def test_a_size_has_no_page_and_is_not_found_by_name(browser: Browser) -> None:
