@@ -110,7 +110,7 @@ def list_goods(as_json: bool) -> None:
 
 
 def _good_row(product: Product) -> tuple[str, ...]:
-    has_stock = product.stock is not None and not product.variants
+    has_stock = product.stock is not None and not product.all_variants
     return (
         product.title,
         terminal.in_words(product.price),
