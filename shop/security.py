@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -60,18 +60,19 @@ class RowIdConverter(IntegerConverter):
 class SessionCookie(SecureCookieSessionInterface):
     """Flask's signed cookie, with the strictest name and path that the shop's address allows."""
 
-    @cache  # noqa: B019 — one for each application
-    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        """Return what signs and reads the cookie, with its keys derived once and not each time."""
+    def __init__(self, app: Flask) -> None:
         usual = super().get_signing_serializer(app)
-        if usual is None:
-            return None
+        assert usual is not None  # there is always a key
         signer = usual.make_signer(self.salt)
-        return URLSafeTimedSerializer(
+        self._serializer = URLSafeTimedSerializer(
             [signer.derive_key(key) for key in usual.secret_keys],
             serializer=self.serializer,
             signer_kwargs={"key_derivation": "none", "digest_method": self.digest_method},
         )
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer:
+        """Return what signs and reads the cookie, with its keys derived once and not each time."""
+        return self._serializer
 
     def get_cookie_path(self, app: Flask) -> str:
         """Return the folder that the shop is mounted at."""
@@ -91,7 +92,7 @@ def init_security(app: Flask) -> None:
     app.extensions["address"] = "http://127.0.0.1:5000/"
     with suppress(OSError):
         app.extensions["address"] = (app.config["SHOP_DATA_DIR"] / ADDRESS_FILE).read_text()
-    app.session_interface = SessionCookie()
+    app.session_interface = SessionCookie(app)
     app.config.update(
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

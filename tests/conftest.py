@@ -1,6 +1,5 @@
 """The shops that the tests use. Each test has its own, with its own database."""
 
-import gc
 import logging
 import os
 import shutil
@@ -30,11 +29,7 @@ __all__ = ["WEBHOOK_SECRET", "Served", "Till"]
 
 
 def pytest_configure() -> None:
-    """Keep the tests' files in memory where there is much of it: SQLite waits for every disk.
-
-    Thousands of apps are made, of which little can be collected: looking for it costs more.
-    """
-    gc.set_threshold(100_000, 50, 100)
+    """Keep the tests' files in memory where there is much of it: SQLite waits for every disk."""
     memory = Path("/dev/shm")
     if memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))

@@ -53,7 +53,7 @@ MAILS = [
     ("order-3", "customer_links", ""),
 ]
 # Statements between two kills; 1 takes a minute or more.
-KILL_EVERY = int(os.environ.get("TEST_KILL_EVERY", "7"))
+KILL_EVERY = int(os.environ.get("TEST_KILL_EVERY", "3"))
 CHANGES = ("ALTER", "CREATE", "DROP", "INSERT", "UPDATE", "DELETE")
 Tables = dict[str, list[dict[str, Any]]]
 

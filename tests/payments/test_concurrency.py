@@ -124,7 +124,6 @@ def test_64_at_once_fulfil_each_order_once(database: str | None, tmp_path: Path)
     assert_each_is_fulfilled_once(fire(database, tmp_path, ORDERS), ORDERS)
 
 
-@pytest.mark.on_all(servers=("mariadb",))
 def test_the_same_fire_shows_what_an_unsafe_gate_does(database: str | None, tmp_path: Path) -> None:
     result = fire(database, tmp_path, UNSAFE_ORDERS, is_safe=False)
     assert sum(fulfilments["paid"] - 1 for fulfilments in result.done.values()) > 0

@@ -11,7 +11,7 @@ from shop.mail.outbox import newest
 from shop.orders.models import Order
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import each_row_on_all, on_all
 from tests.payments.test_refunds import command
 from tests.payments.test_settle import _deliver, _event
 from tests.wire import Wire
@@ -26,7 +26,7 @@ def pay_with(app: Flask, change: dict[str, Any]) -> dict[str, str]:
     return order
 
 
-@on_all
+@each_row_on_all
 @pytest.mark.parametrize(
     "sent",
     [
@@ -53,7 +53,7 @@ def test_an_address_is_cleaned_for_mail_and_for_find_my_order(app: Flask, sent: 
     assert "customer_links" in {mail["kind"] for mail in Till.mounted(app).mails()}
 
 
-@on_all
+@each_row_on_all
 @pytest.mark.parametrize(
     "details",
     [
