@@ -23,6 +23,9 @@ TWO_DECIMAL = frozenset(
 )
 
 
+# Stripe takes no more digits at once.
+# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+MOST_AMOUNT = 99_999_999
 # What the shop does not sell in, but Stripe may take a payment back in.
 # https://docs.stripe.com/currencies#three-decimal
 THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Config, Flask, Response, current_app, g, has_request_context, request, session
@@ -61,8 +61,8 @@ class SessionCookie(SecureCookieSessionInterface):
     """Flask's signed cookie, with the strictest name and path that the shop's address allows."""
 
     def __init__(self, app: Flask) -> None:
-        usual = super().get_signing_serializer(app)
-        assert usual is not None  # there is always a key
+        # There is always a key.
+        usual = cast("URLSafeTimedSerializer", super().get_signing_serializer(app))
         signer = usual.make_signer(self.salt)
         self._serializer = URLSafeTimedSerializer(
             [signer.derive_key(key) for key in usual.secret_keys],
@@ -106,6 +106,7 @@ def init_security(app: Flask) -> None:
     app.config["CONTENT_SECURITY_POLICY"] = content_security_policy(app.config)
     app.jinja_env.globals["is_public"] = is_public
     app.before_request(_check_host)
+    app.before_request(_limit_body)
     app.after_request(partial(_add_headers, _headers(app.config)))
 
 
@@ -169,14 +170,16 @@ def robots() -> Response:
     return Response(f"User-agent: *\n{lines}", mimetype="text/plain")
 
 
-def content_security_policy(config: Any, script: str | None = None) -> str:
-    """Return what a page may load and where its forms may lead; `script`: the origin of Stripe.js.
+def content_security_policy(config: Any, script: str | None = None, pays: bool = True) -> str:
+    """Return what a page may load and where its forms may lead.
+
+    `script`: the origin of Stripe.js; without `pays` no form leads to a payment page.
 
     https://docs.stripe.com/security/guide#content-security-policy
     """
     # Browsers check the redirect that follows a form against form-action too.
-    payment = ["https://checkout.stripe.com", *config["STRIPE_CHECKOUT_ORIGINS"]]
-    if config["STRIPE_API_BASE"]:
+    payment = ["https://checkout.stripe.com", *config["STRIPE_CHECKOUT_ORIGINS"]] if pays else []
+    if pays and config["STRIPE_API_BASE"]:
         payment.append("{0.scheme}://{0.netloc}".format(urlsplit(config["STRIPE_API_BASE"])))
     scripts = asked = [script] if script else []
     frames: list[str] = []
@@ -220,9 +223,6 @@ def _check_host() -> ResponseReturnValue | None:
     """Refuse a forged Host before any address is built from it."""
     if request.endpoint == "healthz":
         return None
-    if request.method == "POST":  # before the form is read, for its token
-        view = current_app.view_functions.get(request.endpoint or "")
-        request.max_content_length = getattr(view, "body_limit", BODY_LIMIT)
     root = request.scheme, request.host, request.script_root
     if root == current_app.extensions["latest_root"]:
         return None
@@ -235,6 +235,13 @@ def _check_host() -> ResponseReturnValue | None:
         current_app.extensions["latest_root"] = root
         return None
     return Response("400: this shop does not answer at this address.\n", 400, mimetype="text/plain")
+
+
+def _limit_body() -> None:
+    """Let a form with files be larger than others; its token is looked for in it first of all."""
+    if request.method == "POST":
+        view = current_app.view_functions.get(request.endpoint or "")
+        request.max_content_length = getattr(view, "body_limit", BODY_LIMIT)
 
 
 def _remember_address(root: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import current_app
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, func, select, tuple_, update
 from sqlalchemy.orm import selectinload
 
 from shop.catalog import products
@@ -22,11 +22,9 @@ from shop.catalog.products import ProductPage
 from shop.db import changed_rows, db
 from shop.errors import ShopError
 from shop.i18n import format_minor
-from shop.money import WHOLE_HUNDREDS, ZERO_DECIMAL, minor_units
+from shop.money import MOST_AMOUNT, WHOLE_HUNDREDS, ZERO_DECIMAL, minor_units
 from shop.parsers import whole_number
 
-# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
-MOST_AMOUNT = 99_999_999
 MOST_PIECES = 1_000_000
 NAME_LENGTH = 120
 DESCRIPTION_LENGTH = 5000
@@ -212,16 +210,16 @@ def change(
 
 def move(product: Product, up: bool) -> None:
     """Change the place of a product, or of a variant of one, with its neighbour's."""
-    others = select(Product).where(Product.parent_id.is_not_distinct_from(product.parent_id))
-    mine = (Product.position == product.position) & (
-        Product.id < product.id if up else Product.id > product.id
-    )
-    beyond = Product.position < product.position if up else Product.position > product.position
-    order = (Product.position.desc(), Product.id.desc()) if up else (Product.position, Product.id)
-    neighbour = db.session.scalar(others.where(beyond | mine).order_by(*order).limit(1))
+    row = select(Product).where(Product.parent_id.is_not_distinct_from(product.parent_id))
+    place, own = tuple_(Product.position, Product.id), (product.position, product.id)
+    if up:
+        row = row.where(place < own).order_by(Product.position.desc(), Product.id.desc())
+    else:
+        row = row.where(place > own).order_by(Product.position, Product.id)
+    neighbour = db.session.scalar(row.limit(1))
     if neighbour is None:
         return
-    if neighbour.position == product.position:
+    if neighbour.position == product.position:  # two that were added at the same moment
         product.position += -1 if up else 1
     else:
         product.position, neighbour.position = neighbour.position, product.position

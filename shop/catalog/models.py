@@ -122,6 +122,10 @@ class Picture(Base):
     width: Mapped[int]
     height: Mapped[int]
 
+    def jpeg(self, width: int) -> str:
+        """Return the name of its JPEG of one of the widths."""
+        return f"{self.hash}-{width}.jpg"
+
     @property
     def files(self) -> dict[int, str]:
         """The names of the files without their endings, by their width in pixels."""

@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from shop.catalog.models import PICTURE_WIDTHS, Picture, PictureFile, Product
-from shop.db import db, insert_once, is_key
+from shop.db import changed_rows, db, insert_once, is_key
 from shop.errors import ShopError
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def make(stream: IO[bytes]) -> Made:
     name = sha256(data).hexdigest()[:32]
     files = {}
     for wide in PICTURE_WIDTHS:
-        small = _resized(picture, wide)
+        small = picture.copy()
+        small.thumbnail((wide, wide * MOST_RATIO))
         for kind in KINDS:
             files[f"{name}-{wide}.{kind}"] = _encoded(small, kind)
     return Made(name, files, small.width, small.height)
@@ -183,15 +184,6 @@ def _upright(picture: "Image") -> "Image":
     return picture.convert("RGB")
 
 
-def _resized(picture: "Image", width: int) -> "Image":
-    from PIL import Image
-
-    if picture.width <= width:
-        return picture
-    height = max(1, round(picture.height * width / picture.width))
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
-
-
 def _encoded(picture: "Image", kind: str) -> bytes:
     into = BytesIO()
     if kind == "webp":
@@ -221,9 +213,12 @@ def add(product: Product, made: Made, alt: str) -> None:
     db.session.expire(product, ["pictures"])
 
 
-def get(product: Product, picture_id: int) -> Picture | None:
-    """Return a picture of the product, None where it has no such one (any more)."""
-    return next((one for one in product.pictures if one.id == picture_id), None)
+def get(product: Product, picture_id: int) -> Picture:
+    """Return a picture of the product; raise PictureMissing where it has no such one (any more)."""
+    for picture in product.pictures:
+        if picture.id == picture_id:
+            return picture
+    raise PictureMissing
 
 
 def move(product: Product, picture: Picture, up: bool) -> None:
@@ -238,11 +233,7 @@ def remove(picture: Picture) -> None:
     """Take a picture off its product, inside write(), and its files where no other has it."""
     others = select(Picture.id).where(Picture.hash == picture.hash, Picture.id != picture.id)
     if db.session.scalar(others.limit(1)) is None:
-        for wide in PICTURE_WIDTHS:
-            for kind in KINDS:
-                found = db.session.get(PictureFile, f"{picture.hash}-{wide}.{kind}")
-                if found is not None:
-                    db.session.delete(found)
+        changed_rows(delete(PictureFile).where(PictureFile.name.startswith(f"{picture.hash}-")))
     db.session.delete(picture)
 
 

@@ -39,7 +39,7 @@ def linked_data(product: Product) -> dict[str, Any]:
     https://schema.org/Product
     """
     address = external_url("catalog.product", slug=product.slug)
-    names = [f"{picture.hash}-1600.jpg" for picture in product.pictures]
+    names = [picture.jpeg(1600) for picture in product.pictures]
     return {
         "@context": "https://schema.org",
         "@type": "Product",

@@ -150,7 +150,10 @@ def _said(order: Order) -> dict[str, Any]:
     said = order.to_dict() | {"link": external_url("payments.order", token=order.token)}
     if not has_public_address():
         return said
-    shown, ids = order.pictures, [line.product_id for line in order.lines]
-    names = [f"{shown[one].hash}-320.jpg" if one in shown else "" for one in ids]
-    addresses = [external_url("catalog.picture", name=name) if name else "" for name in names]
+    shown = order.pictures
+    of_lines = [shown.get(line.product_id) for line in order.lines]
+    addresses = [
+        external_url("catalog.picture", name=picture.jpeg(320)) if picture else ""
+        for picture in of_lines
+    ]
     return said | {"pictures": addresses}

@@ -14,11 +14,9 @@ from shop.catalog import products
 from shop.catalog.products import Choice
 from shop.db import db
 from shop.errors import ShopError
+from shop.money import MOST_AMOUNT
 from shop.orders import queries, states, stock
 from shop.orders.models import Order, OrderLine
-
-# https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
-MOST_AMOUNT = 99_999_999
 
 
 class BuyingOff(ShopError):

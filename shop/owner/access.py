@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 
-from flask import Flask, redirect, request, session, url_for
+from flask import Flask, Response, current_app, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _l
 from flask_login import UserMixin, current_user, login_user, logout_user
@@ -14,10 +14,11 @@ from sqlalchemy import delete, select, update
 from shop.db import changed_rows, db, now, write
 from shop.errors import ShopError, same_address, wants_json
 from shop.extensions import login
-from shop.owner import owners
+from shop.owner import bp, owners
 from shop.owner.audit import record, recorded
 from shop.owner.models import Owner, OwnerSession
 from shop.owner.owners import hashed
+from shop.security import content_security_policy
 
 # Signed in for so long after the last visit; the visit is written down once an hour.
 SESSION_LIFETIME = timedelta(days=30)
@@ -69,6 +70,7 @@ def init_access(app: Flask) -> None:
     login.user_loader(_signed_in)
 
 
+@bp.before_request
 def guard() -> ResponseReturnValue | None:
     """Let nobody but an owner into the back office: strangers are asked to sign in."""
     if request.endpoint in OPEN or current_user.is_authenticated:
@@ -82,6 +84,14 @@ def guard() -> ResponseReturnValue | None:
     raise error
 
 
+@bp.after_request
+def keep_forms_inside(response: Response) -> Response:
+    """Let the forms of the back office lead nowhere else: nobody pays here."""
+    policy = content_security_policy(current_app.config, pays=False)
+    response.headers["Content-Security-Policy"] = policy
+    return response
+
+
 def way_on(wanted: str | None) -> str:
     """Return where an owner goes after signing in: the wanted page of the back office, or Today."""
     start = url_for("owner.today")
@@ -91,17 +101,26 @@ def way_on(wanted: str | None) -> str:
 def sign_in(email: str, password: str) -> None:
     """Sign an owner in in this browser; raise WrongPassword. Called outside write()."""
     owner = owners.find(email)
-    if not owners.has_password(owner, password) or owner is None:
+    password_hash = owners.hash_of(owner)
+    if not owners.is_password(password_hash, password) or owner is None:
         raise WrongPassword
-    open_session(owner.id)
+    open_session(owner.id, password_hash)
 
 
-def open_session(owner_id: int) -> None:
-    """Sign this browser in, in a session of its own, whatever it was signed in as before."""
+def open_session(owner_id: int, password_hash: str) -> None:
+    """Sign this browser in, in a session of its own, whatever it was signed in as before.
+
+    Raises WrongPassword where the owner has got another password meanwhile.
+    """
     token, browser = secrets.token_urlsafe(32), browser_name(request.user_agent.string)
     before = current_user.session_id if current_user.is_authenticated else 0
 
+    # Holds the owner's row: a change of the password comes before, or ends this session too.
+    same = update(Owner).where(Owner.id == owner_id, Owner.password_hash == password_hash)
+
     def unit() -> OwnerSession:
+        if not changed_rows(same.values(password_hash=password_hash)):
+            raise WrongPassword
         row = OwnerSession(token_hash=hashed(token), owner_id=owner_id, browser=browser)
         db.session.add(row)
         over = OwnerSession.seen_at < now() - SESSION_LIFETIME
@@ -143,7 +162,7 @@ def change_password(old: str, new: str) -> None:
     Raises WrongPassword and BadPassword.
     """
     owner = db.session.get_one(Owner, current_user.owner_id)
-    if not owners.has_password(owner, old):
+    if not owners.is_password(owner.password_hash, old):
         raise WrongPassword(_l("This is not your present password."))
     password_hash, session_id = owners.hash_password(new, owner.email), current_user.session_id
 
@@ -165,19 +184,19 @@ def take_link(token: str, owner: Owner, password: str) -> bool:
 
     Returns False where somebody was faster. Raises BadPassword.
     """
-    owner_id, password_hash = owner.id, owners.hash_password(password, owner.email)
+    owner_id, email = owner.id, owner.email
+    password_hash = owners.hash_password(password, email)
 
     def unit() -> bool:
-        this = update(Owner).where(Owner.id == owner_id, Owner.link_hash == hashed(token))
-        if not changed_rows(this.values(link_hash=None)):
+        if not owners.set_password(owner_id, password_hash, by_link=token):
             return False
-        owners.set_password(owner_id, password_hash)
         owners.end_sessions(owner_id)
+        record("password_changed", who=email)
         return True
 
     if not write(unit):
         return False
-    open_session(owner_id)
+    open_session(owner_id, password_hash)
     return True
 
 

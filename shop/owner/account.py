@@ -1,70 +1,14 @@
 """The way into the back office and out of it, and the owner's own account."""
 
-import re
-
-from flask import Response, current_app, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 from flask_login import current_user
-from flask_wtf import FlaskForm
-from wtforms import EmailField, PasswordField
 
 from shop.errors import ShopError, wants_json
 from shop.owner import access, audit, bp, owners
+from shop.owner.forms import LoginForm, PasswordForm, WayInForm
 from shop.throttle import refusal
-
-# What the trail of the back office says of an action; %(subject)s is what it was about.
-ACTIONS = {
-    "signed_in": _l("Signed in: %(subject)s"),
-    "signed_out": _l("Signed out"),
-    "signed_out_elsewhere": _l("Signed all other browsers out"),
-    "session_ended": _l("Signed a browser out"),
-    "password_changed": _l("Changed the password"),
-    "password_set": _l("New password by command: %(subject)s"),
-    "link_made": _l("Way in made by command: %(subject)s"),
-    "owner_added": _l("May enter: %(subject)s"),
-    "owner_removed": _l("May enter no more: %(subject)s"),
-    "goods_added": _l("Put on the shelf: %(subject)s"),
-    "goods_changed": _l("Changed: %(subject)s"),
-    "goods_moved": _l("Moved: %(subject)s"),
-    "goods_shown": _l("Shown in the shop: %(subject)s"),
-    "goods_hidden": _l("Hidden: %(subject)s"),
-    "picture_added": _l("Picture added: %(subject)s"),
-    "picture_changed": _l("Picture changed: %(subject)s"),
-    "picture_removed": _l("Picture removed: %(subject)s"),
-}
-
-bp.before_request(access.guard)
-
-
-@bp.after_request
-def keep_forms_inside(response: Response) -> Response:
-    """Let the forms of the back office lead nowhere else: nobody pays here."""
-    policy = current_app.config["CONTENT_SECURITY_POLICY"]
-    own = re.sub(r"form-action [^;]*", "form-action 'self'", policy)
-    response.headers["Content-Security-Policy"] = own
-    return response
-
-
-class LoginForm(FlaskForm):  # type: ignore[misc]
-    """Who comes in."""
-
-    email = EmailField(_l("E-mail address"))
-    password = PasswordField(_l("Password"))
-
-
-class PasswordForm(FlaskForm):  # type: ignore[misc]
-    """A new password, and the present one."""
-
-    present = PasswordField(_l("Present password"))
-    password = PasswordField(_l("New password"))
-
-
-class WayInForm(FlaskForm):  # type: ignore[misc]
-    """A new password."""
-
-    password = PasswordField(_l("New password"))
 
 
 @bp.get("/login")
@@ -141,7 +85,7 @@ def _account_page(form: PasswordForm, refused: ShopError | None = None) -> str:
         current_owner=current_user,
         sessions=access.sessions(),
         entries=audit.latest_entries(),
-        actions=ACTIONS,
+        actions=audit.ACTIONS,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from flask_babel import lazy_gettext as _l
 from flask_login import current_user
 from sqlalchemy import select
 
@@ -10,6 +11,26 @@ from shop.db import db, write
 from shop.owner.models import AuditEntry
 
 T = TypeVar("T")
+# What the trail says of an action; %(subject)s is what it was about.
+ACTIONS = {
+    "signed_in": _l("Signed in: %(subject)s"),
+    "signed_out": _l("Signed out"),
+    "signed_out_elsewhere": _l("Signed all other browsers out"),
+    "session_ended": _l("Signed a browser out"),
+    "password_changed": _l("Changed the password"),
+    "password_set": _l("New password by command: %(subject)s"),
+    "link_made": _l("Way in made by command: %(subject)s"),
+    "owner_added": _l("May enter: %(subject)s"),
+    "owner_removed": _l("May enter no more: %(subject)s"),
+    "goods_added": _l("Put on the shelf: %(subject)s"),
+    "goods_changed": _l("Changed: %(subject)s"),
+    "goods_moved": _l("Moved: %(subject)s"),
+    "goods_shown": _l("Shown in the shop: %(subject)s"),
+    "goods_hidden": _l("Hidden: %(subject)s"),
+    "picture_added": _l("Picture added: %(subject)s"),
+    "picture_changed": _l("Picture changed: %(subject)s"),
+    "picture_removed": _l("Picture removed: %(subject)s"),
+}
 
 
 def record(action: str, subject: str = "", who: str = "") -> None:

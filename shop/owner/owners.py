@@ -79,11 +79,14 @@ def get(email: str) -> Owner:
     return owner
 
 
-def has_password(owner: Owner | None, password: str) -> bool:
-    """Tell whether this is the owner's password; takes as long where there is no owner."""
-    hashed_password = owner.password_hash if owner else NOBODY
-    is_right = check_password_hash(hashed_password, password[:LONGEST])
-    return is_right and owner is not None
+def hash_of(owner: Owner | None) -> str:
+    """Return the hash of the owner's password; a stranger's is that of one that nobody knows."""
+    return owner.password_hash if owner else NOBODY
+
+
+def is_password(password_hash: str, password: str) -> bool:
+    """Tell whether this is the password; takes as long where it is nobody's."""
+    return check_password_hash(password_hash, password[:LONGEST])
 
 
 def add(email: str, password: str, is_demo: bool = False) -> None:
@@ -128,10 +131,16 @@ def hash_password(password: str, email: str) -> str:
     return generate_password_hash(password, METHOD)
 
 
-def set_password(owner_id: int, password_hash: str) -> None:
-    """Set an owner's password and use up a way in that is open, inside write()."""
+def set_password(owner_id: int, password_hash: str, by_link: str | None = None) -> bool:
+    """Set an owner's password and use up the way in that is open, inside write().
+
+    Returns False where `by_link` is not the token of that way in (any more).
+    """
     this = update(Owner).where(Owner.id == owner_id)
-    changed_rows(this.values(password_hash=password_hash, link_hash=None, link_ends_at=None))
+    if by_link is not None:
+        this = this.where(Owner.link_hash == hashed(by_link))
+    fresh = {"password_hash": password_hash, "link_hash": None, "link_ends_at": None}
+    return changed_rows(this.values(fresh)) == 1
 
 
 def replace_password(owner: Owner, password: str) -> None:

@@ -222,7 +222,7 @@ def _pictures(picture: Picture | None) -> dict[str, Any]:
     """Return what shows a picture on Stripe's page, which takes public addresses alone."""
     if picture is None:
         return {}
-    return {"images": [external_url("catalog.picture", name=f"{picture.hash}-800.jpg")]}
+    return {"images": [external_url("catalog.picture", name=picture.jpeg(800))]}
 
 
 def _go_on(token: str, attempt_id: int, session_id: str) -> Started:

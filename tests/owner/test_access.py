@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+import time_machine
 from flask import Flask
 from sqlalchemy import select
 
-from shop.db import db
+from shop.db import db, end_read, now
 from shop.owner import owners
 from shop.owner.models import AuditEntry, Owner, OwnerSession
 from tests.actors import Browser
@@ -216,9 +218,51 @@ def test_a_way_in_is_void_after_another_and_after_an_hour(
     app: Flask, make_owner: Callable[..., None]
 ) -> None:
     make_owner()
-    first, second = (say(app, "owner", "link", EMAIL).strip() for _ in range(2))
-    assert Browser(app).get(first).status == 404
-    assert Browser(app).get(second).status == 200
+    with time_machine.travel(now(), tick=False) as clock:
+        first, second = (say(app, "owner", "link", EMAIL).strip() for _ in range(2))
+        assert Browser(app).get(first).status == 404
+        clock.shift(timedelta(minutes=59))
+        assert Browser(app).get(second).status == 200
+        clock.shift(timedelta(minutes=1))
+        assert Browser(app).get(second).status == 404
+        assert Browser(app).submit(second, {"password": "a new password"}).status == 404
+
+
+def test_a_browser_stays_signed_in_while_it_is_used(
+    app: Flask, make_owner: Callable[..., None]
+) -> None:
+    make_owner()
+    used, left = Browser(app), Browser(app)
+    with time_machine.travel(now(), tick=False) as clock:
+        sign_in(used)
+        sign_in(left)
+        for _ in range(3):  # the cookie's own signature is good for 31 days
+            clock.shift(timedelta(days=20))
+            assert used.get("/owner/").status == 200
+        assert left.get("/owner/").status == 303
+        clock.shift(timedelta(days=31))
+        assert used.get("/owner/").status == 303
+
+
+@on_all
+def test_a_password_that_changes_while_somebody_signs_in_lets_them_in_no_longer(
+    app: Flask, make_owner: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_owner()
+    is_password = owners.is_password
+
+    def slow(password_hash: str, password: str) -> bool:
+        monkeypatch.undo()
+        right = is_password(password_hash, password)
+        end_read()  # SQLite lets nobody write while somebody reads
+        owner = owners.get(EMAIL)
+        owners.replace_password(owner, "another password")
+        return right
+
+    browser = Browser(app)
+    monkeypatch.setattr(owners, "is_password", slow)
+    assert sign_in(browser).status == 422
+    assert browser.get("/owner/").status == 303
 
 
 def test_owners_are_made_and_removed_by_command(app: Flask) -> None:
@@ -296,17 +340,19 @@ def test_no_second_cookie_signs_anybody_in(app: Flask) -> None:
 
 def test_neither_password_nor_token_is_stored(app: Flask, owner: Browser) -> None:
     link = say(app, "owner", "link", EMAIL).strip().rpartition("/")[2]
-    cookie = owner.get("/owner/").status
-    assert cookie == 200
+    assert owner._client is not None
+    with owner._client.session_transaction(base_url=owner.base) as cookie:
+        token = cookie["_user_id"]
     with app.app_context(), db.engine.connect() as connection:
         for table in ("owners", "owner_sessions", "audit"):
             rows = connection.exec_driver_sql(f"SELECT * FROM {table}").fetchall()
             assert PASSWORD not in str(rows)
             assert link not in str(rows)
+            assert token not in str(rows)
 
 
 def test_a_password_is_hashed_so_that_guessing_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "METHOD", METHOD)
     assert owners.hash_password(PASSWORD, EMAIL).startswith("scrypt:32768:8:3$")
     assert owners.NOBODY.startswith("scrypt:32768:8:3$")
-    assert not owners.has_password(None, PASSWORD)
+    assert not owners.is_password(owners.hash_of(None), PASSWORD)
