@@ -177,6 +177,13 @@ def test_what_phones_alone_can_show_is_refused_with_a_way_out(name: str) -> None
         make(BytesIO(LIES[name]))
 
 
+def test_a_jpeg_that_says_it_has_64_million_pixels_is_not_opened() -> None:
+    data = drawn(80, 80)
+    size = data.index(b"\xff\xc0") + 5
+    with pytest.raises(pictures.PictureTooLarge):
+        make(BytesIO(data[:size] + struct.pack(">HH", 8000, 8000) + data[size + 4 :]))
+
+
 def test_a_file_beyond_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "MOST_BYTES", 1000)
     with pytest.raises(pictures.PictureTooLarge):
