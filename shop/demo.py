@@ -25,13 +25,17 @@ def hang_pictures() -> None:
     """Give the samples that have no picture the one that is drawn for them. Takes seconds."""
     with force_locale(current_app.config["SHOP_LOCALE"]):
         for slug, alt in _alts().items():
-            product = db.session.scalar(select(Product).where(Product.slug == slug))
-            drawn = draw(slug) if product and not product.pictures else None
-            product_id = product.id if product else 0
-            end_read()
-            if drawn:
-                made = pictures.make(BytesIO(drawn))
-                write(lambda: pictures.add(goods.get(product_id), made, alt))  # noqa: B023
+            _hang(slug, alt)
+
+
+def _hang(slug: str, alt: str) -> None:
+    product = db.session.scalar(select(Product).where(Product.slug == slug))
+    if product is None or product.pictures:
+        return
+    product_id = product.id
+    end_read()  # drawing takes long
+    made = pictures.make(BytesIO(draw(slug)))
+    write(lambda: pictures.add(goods.get(product_id), made, alt))
 
 
 def _fill() -> int:
@@ -40,7 +44,7 @@ def _fill() -> int:
     for good in _goods():
         if good["slug"] not in there:
             kinds = good.pop("kinds", ())
-            product = goods.add({"tax_rate": goods.usual_tax_rate()} | good)
+            product = goods.add(good)
             for name, stock in kinds:
                 goods.add_variant(product, {"name": name, "stock": stock})
             added += 1

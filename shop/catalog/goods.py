@@ -168,9 +168,12 @@ def get(product_id: int) -> Product:
 
 
 def add(values: Mapping[str, Any]) -> Product:
-    """Put a new product behind the others. `values`: columns of Product."""
-    address = {"slug": _new_slug(values["name"])}
-    product = Product(position=_next_position(None), **(address | dict(values)))
+    """Put a new product behind the others.
+
+    `values`: columns of Product; without a tax rate it has the usual one.
+    """
+    usual = {"slug": _new_slug(values["name"]), "tax_rate": usual_tax_rate()}
+    product = Product(position=_next_position(None), **(usual | dict(values)))
     db.session.add(product)
     db.session.flush()
     return product

@@ -41,7 +41,7 @@ def add_good() -> ResponseReturnValue:
     form = good_form(None, request.form)
     if not form.validate():
         return _page(None, form), 422
-    values = {"tax_rate": goods.usual_tax_rate()} | form.values()
+    values = form.values()
     try:
         made = _made_pictures()
     except pictures.BadPicture as error:
