@@ -115,7 +115,7 @@ NAMED_TOKENS = {
 
 def normalise(text: str) -> str:
     """Return typed text with full-width characters made narrow and the ends trimmed."""
-    return unicodedata.normalize("NFKC", text).strip()
+    return unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-").strip()
 
 
 def card_digits(number: str) -> str:

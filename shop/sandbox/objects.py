@@ -4,25 +4,16 @@ What only the sandbox needs is stored under the key "_" of an object and never s
 """
 
 import copy
-import functools
-import json
-from pathlib import Path
 from typing import Any
 
 from .cards import Card
+from .data import load
 from .store import Document, Transaction, new_id
-
-
-@functools.cache
-def _shapes() -> dict[str, Document]:
-    path = Path(__file__).with_name("shapes.json")
-    shapes: dict[str, Document] = json.loads(path.read_text(encoding="utf-8"))
-    return shapes
 
 
 def shape(kind: str, **values: Any) -> Document:
     """Return the default values of the kind, with these values instead where they are given."""
-    return {**copy.deepcopy(_shapes()[kind]), **values}
+    return {**copy.deepcopy(load("shapes")[kind]), **values}
 
 
 def new(tx: Transaction, kind: str, object_id: str, **values: Any) -> Document:
@@ -49,7 +40,7 @@ def line_item(tx: Transaction, line: dict[str, Any]) -> Document:
     data, quantity = line["price_data"], line.get("quantity", 1)
     unit, currency, about = data["unit_amount"], data["currency"].lower(), data["product_data"]
     product = new(tx, "product", new_id("prod", 14), name=about["name"], updated=tx.now)
-    product["description"] = about.get("description")
+    product |= {"description": about.get("description"), "images": about.get("images", [])}
     price = new(tx, "price", new_id("price"), currency=currency, product=product["id"])
     price |= {"unit_amount": unit, "unit_amount_decimal": str(unit), "_": {"product": product}}
     item = {"id": new_id("li"), **shape("item", currency=currency, description=about["name"])}
@@ -66,11 +57,11 @@ def payment_intent(tx: Transaction, session: Document) -> Document:
     return {**intent, "payment_method_types": session["payment_method_types"]}
 
 
-def charge(tx: Transaction, amount: int, currency: str, email: str | None) -> Document:
+def charge(tx: Transaction, amount: int, currency: str, customer: Document) -> Document:
     """Return a succeeded charge (minor units); the caller adds `payment_method_details`."""
     made = new(tx, "charge", new_id("ch"), amount=amount, amount_captured=amount)
     made |= {"currency": currency, "payment_method": new_id("pm"), "_": {}}
-    made["billing_details"]["email"] = email
+    made["billing_details"] |= {name: value for name, value in customer.items() if value}
     return made
 
 

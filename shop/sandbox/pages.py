@@ -1,7 +1,6 @@
 """The pages that a customer sees: checkout, 3-D Secure challenge, konbini voucher."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,29 +9,17 @@ from flask import Blueprint, abort, make_response, redirect, render_template, re
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from . import cards, clock, payments
-from .cards import Behaviour, Card
+from . import clock, payments
+from .cards import Behaviour
+from .data import load
+from .form import Form, fields_asked, new_form, read_card, read_form
 from .money import format_amount
 from .state import current_state
 from .store import Document, Transaction
-from .texts import choose_language, texts
-from .validation import is_email
+from .texts import choose_language, custom_html, texts
 
 bp = Blueprint("pages", __name__, url_prefix="/checkout")
 JAPAN = timezone(timedelta(hours=9))
-
-
-@dataclass
-class Form:
-    """The checkout form as typed, with an error text for each wrong field."""
-
-    email: str = ""
-    method: str = "card"
-    number: str = ""
-    expiry: str = ""
-    errors: dict[str, str] = field(default_factory=dict)
-    declined: str = ""
-    card: Card | None = None
 
 
 @bp.before_request
@@ -46,7 +33,7 @@ def show(session_id: str) -> Response:
     """Show the checkout form, or redirect from a session that is no longer open."""
     with current_state().store.read() as tx:
         session = _open_session(tx, session_id)
-    return _page("checkout.html", session, form=Form(session["customer_email"] or ""))
+    return _page("checkout.html", session, form=new_form(session))
 
 
 @bp.post("/<session_id>")
@@ -55,15 +42,19 @@ def pay(session_id: str) -> Response:
     state = current_state()
     with state.store.write() as tx:
         session = _open_session(tx, session_id)
-        form = _read_form(session, tx.now)
+        text = _texts(session)
+        form = read_form(session, request.form, text)
+        if form.values["method"] == "card" and "method" not in form.errors:
+            read_card(form, request.form.get("cvc", ""), tx.now, text)
         if form.errors:
             return _page("checkout.html", session, 422, form=form)
+        session["_"] |= {"typed": form.typed(), "customer": form.customer()}
         decline = None
         if form.card:
-            decline = payments.pay_by_card(tx, session, form.email, form.card)
+            decline = payments.pay_by_card(tx, session, form.card)
         else:
             voucher_url = url_for("pages.voucher", session_id=session_id, _external=True)
-            payments.issue_voucher(tx, session, form.email, voucher_url)
+            payments.issue_voucher(tx, session, voucher_url)
     state.dispatcher.deliver_due(tx.emitted)
     return _after_payment(session, form, decline)
 
@@ -96,7 +87,7 @@ def answer(session_id: str) -> Response:
             return _page("challenge.html", session, 422)
         decline = payments.answer_challenge(tx, session, agreed=result == "complete")
     state.dispatcher.deliver_due(tx.emitted)
-    return _after_payment(session, Form(session["_"]["email"]), decline)
+    return _after_payment(session, Form(session["_"]["typed"]), decline)
 
 
 @bp.get("/<session_id>/voucher")
@@ -146,45 +137,13 @@ def success_url(session: Document) -> str:
     return url.replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _read_form(session: Document, now: int) -> Form:
-    """Return the form as typed, with its errors, and the card where all fields are right."""
-    given = request.form
-    form = Form(
-        email=cards.normalise(given.get("email", "")),
-        method=given.get("method", "card"),
-        number=cards.normalise(given.get("number", "")),
-        expiry=cards.normalise(given.get("expiry", "")),
-    )
-    text = _texts(session)
-    if not is_email(form.email):
-        form.errors["email"] = text["bad_email"]
-    if form.method not in session["payment_method_types"]:
-        form.errors["method"] = text["bad_method"]
-        form.method = session["payment_method_types"][0]
-    if form.method != "card" or "method" in form.errors:
-        return form
-    number, expiry = cards.card_digits(form.number), cards.parse_expiry(form.expiry)
-    cvc = cards.normalise(given.get("cvc", ""))
-    if not cards.is_card_number(number):
-        form.errors["number"] = text["bad_number"]
-    if expiry is None:
-        form.errors["expiry"] = text["bad_expiry"]
-    elif cards.is_expired(*expiry, now):
-        form.errors["expiry"] = text["past_expiry"]
-    if not (cvc.isascii() and cvc.isdecimal() and len(cvc) in (3, 4)):
-        form.errors["cvc"] = text["bad_cvc"]
-    if expiry and not form.errors:
-        form.card = cards.make_card(number, *expiry)
-    return form
-
-
 def _texts(session: Document) -> Mapping[str, str]:
     return texts(choose_language(session["locale"], request.accept_languages))
 
 
 def _page(template: str, session: Document, status: int = 200, **context: Any) -> Response:
     text = _texts(session)
-    currency = session["currency"]
+    currency, language = session["currency"], text["lang"]
     html = render_template(
         template,
         session=session,
@@ -192,24 +151,32 @@ def _page(template: str, session: Document, status: int = 200, **context: Any) -
         money=lambda amount: format_amount(amount, currency),
         success_url=success_url(session),
         back_url=session["cancel_url"],
+        shop=session["branding_settings"]["display_name"] or text["shop"],
+        asked=fields_asked(session, language),
+        countries=load("countries")[language],
+        custom_html=custom_html,
         **context,
     )
     response = make_response(html, status)
     # Browsers apply form-action to the redirect after a form, too.
-    targets = {_origin(url) for url in (session["success_url"], session["cancel_url"]) if url}
-    response.headers["Content-Security-Policy"] = policy(sorted(targets))
+    targets = [url for url in (session["success_url"], session["cancel_url"]) if url]
+    products = [line["price"]["_"]["product"] for line in session["_"]["lines"]]
+    images = [url for product in products for url in product["images"]]
+    response.headers["Content-Security-Policy"] = policy(targets, images)
     return response
 
 
-def policy(form_targets: list[str] | None = None) -> str:
-    """Return the Content-Security-Policy of a page whose forms lead to itself or these origins."""
-    targets = " ".join(["'self'", *(form_targets or [])])
+def policy(form_targets: Iterable[str] = (), images: Iterable[str] = ()) -> str:
+    """Return the Content-Security-Policy of a page.
+
+    Its forms lead to itself or the origins of these addresses, and so do its pictures.
+    """
     return (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none';"
-        f" frame-ancestors 'none'; form-action {targets}"
+        f"default-src 'none'; style-src 'self'; img-src 'self' data: {_origins(images)};"
+        f" base-uri 'none'; frame-ancestors 'none'; form-action 'self' {_origins(form_targets)}"
     )
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+def _origins(urls: Iterable[str]) -> str:
+    parts = [urlsplit(url) for url in urls]
+    return " ".join(sorted({f"{part.scheme}://{part.netloc.rpartition('@')[2]}" for part in parts}))

@@ -12,6 +12,7 @@ from .store import Document, Transaction, new_id
 LATER = 60
 # Japan is at UTC+9 and has no summer time.
 JAPAN_OFFSET = 9 * 3600
+COPIED = ("metadata", "description", "receipt_email", "shipping", "statement_descriptor_suffix")
 NOT_AUTHENTICATED = Behaviour("payment_intent_authentication_failure")
 VOUCHER_EXPIRED = Behaviour("payment_intent_payment_attempt_expired")
 MESSAGES = {
@@ -35,26 +36,27 @@ def decline_message(behaviour: Behaviour) -> str:
     return MESSAGES.get(behaviour.decline_code or "") or MESSAGES[behaviour.code or "card_declined"]
 
 
-def pay_by_card(tx: Transaction, session: Document, email: str, card: Card) -> Behaviour | None:
+def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | None:
     """Pay an open session with a card; return the behaviour that declined it, None otherwise.
 
     Afterwards the session is complete, or open with the card that the bank asks about in
     `session["_"]["asked"]`.
     """
     intent = _prepare_intent(tx, session, "card")
-    session["_"] |= {"asked": None, "email": email}
+    session["_"]["asked"] = None
     if card.behaviour.authenticate and not card.authenticated:
         session["_"]["asked"] = card.to_dict()
         # The hosted page shows the challenge, so the integration has nothing to do.
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)
         return None
-    charge = charge_card(tx, intent["amount"], intent["currency"], email, card, intent)
+    customer = session["_"]["customer"]
+    charge = charge_card(tx, intent["amount"], intent["currency"], customer, card, intent)
     if card.behaviour.code:
         _fail_intent(tx, session, intent, card.behaviour, charge["id"])
         return card.behaviour
     _succeed_intent(tx, intent, charge)
-    _complete_session(tx, session, email, "paid")
+    _complete_session(tx, session, "paid")
     return None
 
 
@@ -62,15 +64,14 @@ def answer_challenge(tx: Transaction, session: Document, *, agreed: bool) -> Beh
     """Finish 3-D Secure; return the behaviour that declined the card, None otherwise."""
     card = Card.from_dict(session["_"]["asked"])
     if agreed:
-        authenticated = dataclasses.replace(card, authenticated=True)
-        return pay_by_card(tx, session, session["_"]["email"], authenticated)
+        return pay_by_card(tx, session, dataclasses.replace(card, authenticated=True))
     intent = _prepare_intent(tx, session, "card")
     session["_"]["asked"] = None
     _fail_intent(tx, session, intent, NOT_AUTHENTICATED, None)
     return NOT_AUTHENTICATED
 
 
-def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: str) -> None:
+def issue_voucher(tx: Transaction, session: Document, voucher_url: str) -> None:
     """Complete the session unpaid, with a voucher to pay at a convenience store."""
     intent = _prepare_intent(tx, session, "konbini")
     # The voucher can be paid until 23:59:59 of its last day in Japan.
@@ -84,7 +85,7 @@ def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: s
     intent["next_action"] = {"type": kind, kind: details}
     session["_"]["slip"] = details
     _intent_needs_action(tx, session, intent)
-    _complete_session(tx, session, email, "unpaid")
+    _complete_session(tx, session, "unpaid")
     # Stripe's test e-mails decide the voucher's fate; with any other it is paid in three minutes.
     soon = tx.now + 180
     action, due = {
@@ -92,15 +93,15 @@ def issue_voucher(tx: Transaction, session: Document, email: str, voucher_url: s
         "expire_immediately": ("expire_voucher", tx.now),
         "expire_with_delay": ("expire_voucher", soon),
         "fill_never": ("expire_voucher", expires_at),
-    }.get(email.partition("@")[0].lower(), ("pay_voucher", soon))
+    }.get(session["_"]["customer"]["email"].partition("@")[0].lower(), ("pay_voucher", soon))
     tx.schedule(due, action, session["id"])
 
 
 def pay_voucher(tx: Transaction, session: Document) -> None:
     """Record that the voucher was paid at the counter."""
     intent = _prepare_intent(tx, session, "konbini")
-    email = session["customer_details"]["email"]
-    charge = objects.charge(tx, intent["amount"], intent["currency"], email)
+    customer = session["_"]["customer"]
+    charge = objects.charge(tx, intent["amount"], intent["currency"], customer)
     konbini = {"store": {"chain": "lawson"}}
     charge["payment_method_details"] = {"type": "konbini", "konbini": konbini}
     _copy_intent(charge, intent)
@@ -124,13 +125,13 @@ def charge_card(
     tx: Transaction,
     amount: int,
     currency: str,
-    email: str | None,
+    customer: Document,
     card: Card,
     intent: Document | None = None,
     **details: object,
 ) -> Document:
     """Charge a card (minor units) and return the charge, succeeded or failed."""
-    charge = {**objects.charge(tx, amount, currency, email), **details}
+    charge = {**objects.charge(tx, amount, currency, customer), **details}
     charge["payment_method_details"] = objects.card_details(card, amount)
     charge["_"] = {"later": card.behaviour.later, "reason": card.behaviour.reason}
     if intent:
@@ -154,8 +155,7 @@ def charge_card(
 
 
 def _copy_intent(charge: Document, intent: Document) -> None:
-    copied = {name: intent[name] for name in ("metadata", "description", "receipt_email")}
-    charge |= {"payment_intent": intent["id"], **copied}
+    charge |= {"payment_intent": intent["id"], **{name: intent[name] for name in COPIED}}
 
 
 def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document:
@@ -165,6 +165,10 @@ def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document
     else:
         intent = {**objects.payment_intent(tx, session), **session["_"]["intent"]}
         session["payment_intent"] = intent["id"]
+    customer = session["_"]["customer"]
+    if customer["address"]:
+        delivery = {name: customer[name] for name in ("address", "name", "phone")}
+        intent["shipping"] = objects.shape("shipping", **delivery)
     intent["payment_method"] = new_id("pm")
     intent["payment_method_options"] = {method: {}}
     return intent
@@ -202,8 +206,12 @@ def _succeed_intent(tx: Transaction, intent: Document, charge: Document) -> None
     emit(tx, "payment_intent.succeeded", intent)
 
 
-def _complete_session(tx: Transaction, session: Document, email: str, payment_status: str) -> None:
+def _complete_session(tx: Transaction, session: Document, payment_status: str) -> None:
     session |= {"status": "complete", "payment_status": payment_status}
-    session["customer_details"] = objects.shape("customer_details", email=email)
+    customer = session["_"]["customer"]
+    session["customer_details"] = objects.shape("customer_details", **customer)
+    if customer["address"]:
+        delivery = {name: customer[name] for name in ("address", "name")}
+        session["collected_information"] = objects.shape("collected", shipping_details=delivery)
     tx.put(session)
     emit(tx, "checkout.session.completed", session)

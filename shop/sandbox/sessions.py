@@ -13,8 +13,9 @@ SHORTEST, LONGEST = 30 * 60, 24 * 3600
 KONBINI_AMOUNTS = range(120, 300_000 + 1)
 COPIED = (
     "allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id",
-    "customer_email", "locale", "submit_type", "success_url",
+    "customer_email", "locale", "shipping_address_collection", "submit_type", "success_url",
 )  # fmt: skip
+COPIED_TO_INTENT = ("description", "receipt_email", "statement_descriptor_suffix")
 retrieve = retriever("checkout.session", "session")
 
 
@@ -30,17 +31,23 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     session |= {name: params.get(name) for name in COPIED}
     session["customer_creation"] = params.get("customer_creation", "if_required")
     session["metadata"] = check_metadata(params.get("metadata"), "metadata")
+    session["phone_number_collection"] |= params.get("phone_number_collection", {})
+    session["custom_text"] |= {
+        place: text or None for place, text in params.get("custom_text", {}).items()
+    }
+    branding = {name: it for name, it in params.get("branding_settings", {}).items() if it}
+    session["branding_settings"] |= branding
     _set_amounts(session, lines, params.get("shipping_options") or [])
     session["payment_method_types"] = _methods(session, params)
     data = params.get("payment_intent_data", {})
-    intent = {name: data[name] for name in ("description", "receipt_email") if name in data}
+    intent = {name: data[name] for name in COPIED_TO_INTENT if name in data}
     intent["metadata"] = check_metadata(data.get("metadata"), "payment_intent_data[metadata]")
     konbini = params.get("payment_method_options", {}).get("konbini", {})
     days = konbini.get("expires_after_days", 3)
     if not 1 <= days <= 60:
         param = "payment_method_options[konbini][expires_after_days]"
         raise ParameterError("This value must be between 1 and 60.", param=param)
-    session["_"] = {"lines": lines, "intent": intent, "konbini_days": days}
+    session["_"] |= {"intent": intent, "konbini_days": days, "branding": branding}
     session["expires_at"], expires_at = _expiry(tx, params.get("expires_at"))
     tx.schedule(expires_at, "expire", session["id"])
     return tx.put(session)
@@ -86,6 +93,8 @@ def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[s
         raise missing_object(rate, "shipping rate", "shipping_options")
     subtotal = sum(line["amount_total"] for line in lines)
     extra = fixed.get("amount", 0)
+    delivery = option.get("shipping_rate_data", {}).get("display_name")
+    session["_"] = {"lines": lines, "delivery": delivery}
     check_minimum(extra, 0, "shipping_options[0][shipping_rate_data][fixed_amount][amount]")
     session["currency"] = currencies.pop()
     session["amount_subtotal"], session["amount_total"] = subtotal, subtotal + extra

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from .errors import ParameterError, missing_object, missing_parameter
 from .money import MAXIMUM_AMOUNT, minimum_amount
 
+COLOR = re.compile(r"#[0-9A-Fa-f]{6}")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
@@ -41,18 +42,30 @@ def check_session(params: dict[str, Any]) -> None:
     for name in ("customer", "customer_account"):
         if params.get(name):
             raise missing_object(params[name], "customer", name)
-    if len(params.get("client_reference_id", "")) > 200:
-        text = "Invalid string: can have up to 200 characters"
-        raise ParameterError(text, param="client_reference_id")
+    check_length(params.get("client_reference_id", ""), 200, "client_reference_id")
+    for place, text in params.get("custom_text", {}).items():
+        check_length(text and text["message"], 1200, f"custom_text[{place}][message]")
+    for name in ("background_color", "button_color"):
+        color = params.get("branding_settings", {}).get(name)
+        if color and not COLOR.fullmatch(color):
+            text = f"Invalid hex color: {color[:20]}"
+            raise ParameterError(text, param=f"branding_settings[{name}]")
     email = params.get("customer_email")
     if email is not None and not is_email(email):
         text = f"Invalid email address: {email[:100]}"
         raise ParameterError(text, param="customer_email", code="email_invalid")
     for name in ("success_url", "cancel_url"):
-        if name in params and not is_url(params[name]):
-            raise ParameterError("Not a valid URL", param=name, code="url_invalid")
+        if name in params:
+            check_url(params[name], name)
     if len(params["line_items"]) > 100:
         raise ParameterError("Array line_items exceeded maximum 100.", param="line_items")
+
+
+def check_length(text: str, most: int, param: str) -> None:
+    """Refuse a text with more than `most` characters."""
+    if len(text) > most:
+        error = f"Invalid string: can have up to {most} characters, but this has {len(text)}"
+        raise ParameterError(error, param=param)
 
 
 def is_email(text: str) -> bool:
@@ -61,14 +74,15 @@ def is_email(text: str) -> bool:
     return bool(shape) and text.isprintable() and len(text) <= 254
 
 
-def is_url(text: str) -> bool:
-    """Return whether the text is an http(s) address to which a browser can be sent."""
+def check_url(text: str, param: str) -> None:
+    """Refuse what is no http(s) address to which a browser can be sent."""
     try:
         parts = urlsplit(text)
+        host = HOST.fullmatch(parts.netloc.rpartition("@")[2])
     except ValueError:
-        return False
-    host = parts.netloc.rpartition("@")[2]
-    return parts.scheme in ("http", "https") and bool(HOST.fullmatch(host)) and text.isprintable()
+        host = None
+    if not (host and parts.scheme in ("http", "https") and text.isprintable()):
+        raise ParameterError("Not a valid URL", param=param, code="url_invalid")
 
 
 def check_line(line: dict[str, Any], param: str) -> None:
@@ -83,8 +97,14 @@ def check_line(line: dict[str, Any], param: str) -> None:
             raise missing_parameter(f"{param}[price_data][{name}]")
     check_minimum(data["unit_amount"], 0, f"{param}[price_data][unit_amount]")
     check_minimum(line.get("quantity", 1), 1, f"{param}[quantity]")
+    images = data["product_data"].get("images", [])
+    param = f"{param}[price_data][product_data]"
+    if len(images) > 8:
+        raise ParameterError("Array images exceeded maximum 8.", param=f"{param}[images]")
+    for n, url in enumerate(images):
+        check_url(url, f"{param}[images][{n}]")
     if not data["product_data"]["name"]:
-        param = f"{param}[price_data][product_data][name]"
+        param = f"{param}[name]"
         text = f"You passed an empty string for '{param}'."
         raise ParameterError(text, param=param, code="parameter_invalid_empty")
 

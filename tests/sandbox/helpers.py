@@ -34,6 +34,39 @@ SESSION: dict[str, Any] = {
     ],
 }
 
+# What a shop asks for that sends goods, and a customer's answers.
+DELIVERY: dict[str, Any] = {
+    "shipping_address_collection": {"allowed_countries": ["JP", "US", "HK"]},
+    "phone_number_collection": {"enabled": True},
+    "shipping_options": [
+        {
+            "shipping_rate_data": {
+                "display_name": "Parcel",
+                "type": "fixed_amount",
+                "fixed_amount": {"amount": 500, "currency": "jpy"},
+            }
+        }
+    ],
+}
+ADDRESS = {
+    "line1": "千代田1-1",
+    "line2": "201号室",
+    "city": "千代田区",
+    "state": "東京都",
+    "postal_code": "100-0001",
+    "country": "JP",
+}
+LOOKS: dict[str, Any] = {
+    "branding_settings": {"display_name": "Mug & Co", "button_color": "#ffdd00"},
+    "custom_text": {
+        "submit": {"message": "See our [terms](https://shop.test/legal?a=1&b=2).\n<b>Thanks</b>"},
+        "shipping_address": {"message": "We send on Mondays."},
+        "after_submit": {"message": "First.\n\nSecond."},
+        "terms_of_service_acceptance": {"message": "[No](javascript:alert(1))"},
+    },
+}
+RECIPIENT = {"name": "山田 太郎", "phone": "090-1234-5678", **ADDRESS}
+
 
 class Receiver:
     """Takes events, checks every signature and answers with `status`."""

@@ -13,7 +13,7 @@ import stripe
 from pydantic import AfterValidator, TypeAdapter
 from stripe._stripe_object import StripeObject, UntypedStripeObject
 
-from tests.sandbox.helpers import SESSION, SandboxClient
+from tests.sandbox.helpers import DELIVERY, LOOKS, RECIPIENT, SESSION, SandboxClient
 
 KEY_SETS = json.loads(Path(__file__).with_name("stripe_key_sets.json").read_text())
 CLASSES: dict[str, type[StripeObject]] = {
@@ -133,22 +133,12 @@ def test_the_checker_itself_sees_faults(sandbox: SandboxClient) -> None:
 def live_through_everything(sandbox: SandboxClient) -> None:
     """Have every kind of object in every state that the sandbox knows."""
     sandbox.create()
-    shipped = sandbox.create(
-        customer_email="hanako@example.com",
-        shipping_options=[
-            {
-                "shipping_rate_data": {
-                    "display_name": "Post",
-                    "type": "fixed_amount",
-                    "fixed_amount": {"amount": 500, "currency": "jpy"},
-                }
-            }
-        ],
-    )
+    shipped = sandbox.create(customer_email="hanako@example.com", **DELIVERY, **LOOKS)
     assert shipped["amount_total"] == 4500
     sandbox.api("POST", f"/checkout/sessions/{shipped['id']}/expire")
     for number in ("4000000000000002", "4242424242424242"):
-        sandbox.pay(shipped := sandbox.create(), number)
+        sandbox.pay(sandbox.create(**DELIVERY, **LOOKS), number, **RECIPIENT)
+    sandbox.pay(sandbox.create(**DELIVERY), method="konbini", **RECIPIENT)
     for number in ("4000000000003220", "4000008260003178"):
         asked = sandbox.create()
         sandbox.pay(asked, number)
