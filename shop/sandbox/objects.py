@@ -94,9 +94,12 @@ def refund(tx: Transaction, charge: Document, amount: int) -> Document:
     """Return a succeeded refund (minor units)."""
     made = new(tx, "refund", new_id("re"), amount=amount, charge=charge["id"])
     made |= {"currency": charge["currency"], "payment_intent": charge["payment_intent"]}
-    if charge["payment_method_details"]["type"] == "konbini":
+    method = charge["payment_method_details"]["type"]
+    if method == "konbini":
         transfer = {"reference": None, "reference_status": "pending"}
         made["destination_details"] = {"jp_bank_transfer": transfer, "type": "jp_bank_transfer"}
+    elif method == "paypay":
+        made["destination_details"] = None
     return made
 
 

@@ -1,4 +1,4 @@
-"""The pages that a customer sees: checkout, 3-D Secure challenge, konbini voucher."""
+"""The pages that a customer sees: checkout, 3-D Secure challenge, PayPay, konbini voucher."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
@@ -19,6 +19,7 @@ from .store import Document, Transaction
 from .texts import choose_language, custom_html, texts
 
 bp = Blueprint("pages", __name__, url_prefix="/checkout")
+QUESTION = "/<session_id>/<any(challenge, paypay):name>"
 JAPAN = timezone(timedelta(hours=9))
 
 
@@ -52,9 +53,10 @@ def pay(session_id: str) -> Response:
         decline = None
         if form.card:
             decline = payments.pay_by_card(tx, session, form.card)
+        elif form.values["method"] == "paypay":
+            payments.ask_paypay(tx, session, f"{request.base_url}/paypay")
         else:
-            voucher_url = url_for("pages.voucher", session_id=session_id, _external=True)
-            payments.issue_voucher(tx, session, voucher_url)
+            payments.issue_voucher(tx, session, f"{request.base_url}/voucher")
     state.dispatcher.deliver_due(tx.emitted)
     return _after_payment(session, form, decline)
 
@@ -64,28 +66,28 @@ def _after_payment(session: Document, form: Form, decline: Behaviour | None) -> 
         text, code = _texts(session), decline.decline_code or decline.code
         form.declined = text.get(f"declined_{code}", text["declined"])
         return _page("checkout.html", session, 402, form=form)
-    challenge_url = url_for("pages.challenge", session_id=session["id"])
-    return _closed_response(session) or redirect(challenge_url, 303)
+    asked = {"session_id": session["id"], "name": session["_"].get("asked")}
+    return _closed_response(session) or redirect(url_for("pages.question", **asked), 303)
 
 
-@bp.get("/<session_id>/challenge")
-def challenge(session_id: str) -> Response:
-    """Show the challenge of 3-D Secure, which asks whether the customer is the cardholder."""
+@bp.get(QUESTION)
+def question(session_id: str, name: str) -> Response:
+    """Ask as the bank does for 3-D Secure ("challenge"), or as PayPay does."""
     with current_state().store.read() as tx:
-        session = _open_session(tx, session_id, challenged=True)
-    return _page("challenge.html", session)
+        session = _open_session(tx, session_id, name)
+    return _page("question.html", session, name=name)
 
 
-@bp.post("/<session_id>/challenge")
-def answer(session_id: str) -> Response:
-    """Take the answer to the challenge: `result` is `complete` or `fail`."""
+@bp.post(QUESTION)
+def answer(session_id: str, name: str) -> Response:
+    """Take the answer to the question: `result` is `complete` or `fail`."""
     state = current_state()
     result = request.form.get("result")
     with state.store.write() as tx:
-        session = _open_session(tx, session_id, challenged=True)
+        session = _open_session(tx, session_id, name)
         if result not in ("complete", "fail"):
-            return _page("challenge.html", session, 422)
-        decline = payments.answer_challenge(tx, session, agreed=result == "complete")
+            return _page("question.html", session, 422, name=name)
+        decline = payments.answer_question(tx, session, agreed=result == "complete")
     state.dispatcher.deliver_due(tx.emitted)
     return _after_payment(session, Form(session["_"]["typed"]), decline)
 
@@ -109,13 +111,13 @@ def _session(tx: Transaction, session_id: str) -> Document:
     return session
 
 
-def _open_session(tx: Transaction, session_id: str, *, challenged: bool = False) -> Document:
-    """Return the session; redirects where it is not open, or not `challenged` by the bank."""
+def _open_session(tx: Transaction, session_id: str, asked: str | None = None) -> Document:
+    """Return the session; redirects where it is not open, or not `asked` that question."""
     session = _session(tx, session_id)
     closed = _closed_response(session)
     if closed:
         abort(closed)
-    if challenged and not session["_"].get("asked"):
+    if asked and session["_"].get("asked") != asked:
         abort(redirect(url_for("pages.show", session_id=session_id), 303))
     return session
 

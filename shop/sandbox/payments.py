@@ -1,4 +1,4 @@
-"""Paying a session: by card, after 3-D Secure, or by konbini voucher."""
+"""Paying a session: by card, after 3-D Secure, by PayPay, or by konbini voucher."""
 
 import dataclasses
 import secrets
@@ -14,6 +14,7 @@ LATER = 60
 JAPAN_OFFSET = 9 * 3600
 COPIED = ("metadata", "description", "receipt_email", "shipping", "statement_descriptor_suffix")
 NOT_AUTHENTICATED = Behaviour("payment_intent_authentication_failure")
+PAYPAY_DECLINED = Behaviour("payment_method_provider_decline")
 VOUCHER_EXPIRED = Behaviour("payment_intent_payment_attempt_expired")
 MESSAGES = {
     "card_declined": "Your card was declined.",
@@ -24,6 +25,7 @@ MESSAGES = {
     "payment_intent_authentication_failure": "The provided PaymentMethod has failed authentication."
     " You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this"
     " PaymentIntent again.",
+    "payment_method_provider_decline": "The payment was declined by the payment method's provider.",
     "payment_intent_payment_attempt_expired": "The payment attempt failed because the voucher was"
     " not paid in time.",
     "test_mode_live_card": "Your card was declined. Your request was in test mode, but used a non"
@@ -39,13 +41,12 @@ def decline_message(behaviour: Behaviour) -> str:
 def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | None:
     """Pay an open session with a card; return the behaviour that declined it, None otherwise.
 
-    Afterwards the session is complete, or open with the card that the bank asks about in
-    `session["_"]["asked"]`.
+    Afterwards the session is complete, or open where the bank asks first.
     """
     intent = _prepare_intent(tx, session, "card")
     session["_"]["asked"] = None
     if card.behaviour.authenticate and not card.authenticated:
-        session["_"]["asked"] = card.to_dict()
+        session["_"] |= {"asked": "challenge", "card": card.to_dict()}
         # The hosted page shows the challenge, so the integration has nothing to do.
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)
@@ -60,15 +61,29 @@ def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | N
     return None
 
 
-def answer_challenge(tx: Transaction, session: Document, *, agreed: bool) -> Behaviour | None:
-    """Finish 3-D Secure; return the behaviour that declined the card, None otherwise."""
-    card = Card.from_dict(session["_"]["asked"])
-    if agreed:
+def ask_paypay(tx: Transaction, session: Document, paypay_url: str) -> None:
+    """Let the customer go on to PayPay; the session stays open until they answer there."""
+    intent = _prepare_intent(tx, session, "paypay")
+    session["_"]["asked"] = "paypay"
+    target = {"url": paypay_url, "return_url": session["success_url"]}
+    intent["next_action"] = {"type": "redirect_to_url", "redirect_to_url": target}
+    _intent_needs_action(tx, session, intent)
+
+
+def answer_question(tx: Transaction, session: Document, *, agreed: bool) -> Behaviour | None:
+    """Finish 3-D Secure or PayPay; return the behaviour that declined it, None otherwise."""
+    asked, session["_"]["asked"] = session["_"]["asked"], None
+    if asked == "challenge" and agreed:
+        card = Card.from_dict(session["_"]["card"])
         return pay_by_card(tx, session, dataclasses.replace(card, authenticated=True))
-    intent = _prepare_intent(tx, session, "card")
-    session["_"]["asked"] = None
-    _fail_intent(tx, session, intent, NOT_AUTHENTICATED, None)
-    return NOT_AUTHENTICATED
+    intent = _prepare_intent(tx, session, "card" if asked == "challenge" else asked)
+    if not agreed:
+        decline = NOT_AUTHENTICATED if asked == "challenge" else PAYPAY_DECLINED
+        _fail_intent(tx, session, intent, decline, None)
+        return decline
+    _charge_intent(tx, session, intent, "paypay", {})
+    _complete_session(tx, session, "paid")
+    return None
 
 
 def issue_voucher(tx: Transaction, session: Document, voucher_url: str) -> None:
@@ -100,14 +115,7 @@ def issue_voucher(tx: Transaction, session: Document, voucher_url: str) -> None:
 def pay_voucher(tx: Transaction, session: Document) -> None:
     """Record that the voucher was paid at the counter."""
     intent = _prepare_intent(tx, session, "konbini")
-    customer = session["_"]["customer"]
-    charge = objects.charge(tx, intent["amount"], intent["currency"], customer)
-    konbini = {"store": {"chain": "lawson"}}
-    charge["payment_method_details"] = {"type": "konbini", "konbini": konbini}
-    _copy_intent(charge, intent)
-    tx.put(charge)
-    emit(tx, "charge.succeeded", charge)
-    _succeed_intent(tx, intent, charge)
+    _charge_intent(tx, session, intent, "konbini", {"store": {"chain": "lawson"}})
     session["payment_status"] = "paid"
     tx.put(session)
     emit(tx, "checkout.session.async_payment_succeeded", session)
@@ -152,6 +160,19 @@ def charge_card(
     if card.behaviour.later in ("dispute", "inquiry"):
         tx.schedule(tx.now + LATER, "dispute", charge["id"])
     return charge
+
+
+def _charge_intent(
+    tx: Transaction, session: Document, intent: Document, method: str, details: Document
+) -> None:
+    """Charge an intent that was paid by another method than a card."""
+    customer = session["_"]["customer"]
+    charge = objects.charge(tx, intent["amount"], intent["currency"], customer)
+    charge["payment_method_details"] = {"type": method, method: details}
+    _copy_intent(charge, intent)
+    tx.put(charge)
+    emit(tx, "charge.succeeded", charge)
+    _succeed_intent(tx, intent, charge)
 
 
 def _copy_intent(charge: Document, intent: Document) -> None:

@@ -10,7 +10,8 @@ from .store import Document, Transaction, new_id
 from .validation import check_amount, check_line, check_metadata, check_minimum, check_session
 
 SHORTEST, LONGEST = 30 * 60, 24 * 3600
-KONBINI_AMOUNTS = range(120, 300_000 + 1)
+# Beside cards, each for these amounts of yen.
+YEN_METHODS = {"konbini": range(120, 300_000 + 1), "paypay": range(50, 1_000_000 + 1)}
 COPIED = (
     "allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id",
     "customer_email", "locale", "shipping_address_collection", "submit_type", "success_url",
@@ -109,9 +110,8 @@ def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[s
 
 def _methods(session: Document, params: dict[str, Any]) -> list[str]:
     """Return the payment methods that the parameters, the currency and the amount allow."""
-    types = ["card"]
-    if session["currency"] == "jpy" and session["amount_total"] in KONBINI_AMOUNTS:
-        types.append("konbini")
+    amount = session["amount_total"] if session["currency"] == "jpy" else 0
+    types = ["card", *(name for name, amounts in YEN_METHODS.items() if amount in amounts)]
     allowed = params.get("allowed_payment_method_types") or types
     excluded = params.get("excluded_payment_method_types") or []
     types = [name for name in types if name in allowed and name not in excluded]

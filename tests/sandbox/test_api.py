@@ -32,7 +32,7 @@ def test_a_session_through_the_sdk(sandbox: SandboxClient, sdk: stripe.StripeCli
     assert (session.amount_total, session.currency) == (4000, "jpy")
     assert session.payment_intent is None
     assert session.customer is None
-    assert session.payment_method_types == ["card", "konbini"]
+    assert session.payment_method_types == ["card", "konbini", "paypay"]
     assert session.url
     assert session.url.startswith("http://127.0.0.1")
     assert session.url.endswith(f"/checkout/{session.id}")

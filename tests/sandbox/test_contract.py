@@ -150,6 +150,9 @@ def live_through_everything(sandbox: SandboxClient) -> None:
         sandbox.pay(paid := sandbox.create(), number)
         intent = sandbox.session(paid)["payment_intent"]
         sandbox.api("POST", "/refunds", {"payment_intent": intent, "amount": 100})
+    for result in ("complete", "fail"):
+        asked = sandbox.pay(sandbox.create(), method="paypay")
+        sandbox.http.post(asked.location, data={"result": result})
     for name in ("succeed_immediately", "expire_immediately", "any"):
         sandbox.pay(sandbox.create(), method="konbini", email=f"{name}@example.com")
     token = sandbox.api(
@@ -163,7 +166,11 @@ def live_through_everything(sandbox: SandboxClient) -> None:
     slip = next(
         c for c in sandbox.snapshot()["charges"] if "konbini" in c["payment_method_details"]
     )
-    sandbox.api("POST", "/refunds", {"charge": slip["id"]})
+    wallet = next(
+        c for c in sandbox.snapshot()["charges"] if "paypay" in c["payment_method_details"]
+    )
+    for charge in (slip, wallet):
+        sandbox.api("POST", "/refunds", {"charge": charge["id"]})
     check(sandbox.get(f"/tokens/{token['id']}"))
     argue(sandbox)
 
@@ -253,7 +260,7 @@ def test_expanded_answers_fit(sandbox: SandboxClient) -> None:
         ({"client_reference_id": "x" * 201}, "client_reference_id", None),
         ({"payment_intent_data": {"capture_method": "manual"}},
          "payment_intent_data[capture_method]", None),
-        ({"allowed_payment_method_types": ["paypay"]}, "allowed_payment_method_types", None),
+        ({"allowed_payment_method_types": ["alipay"]}, "allowed_payment_method_types", None),
     ],
 )  # fmt: skip
 def test_what_stripe_refuses(

@@ -110,7 +110,7 @@ def test_declines_say_why(sandbox: SandboxClient, number: str, words: str) -> No
         ({"expiry": "01/20"}, "expiry"),
         ({"cvc": ""}, "cvc"),
         ({"cvc": "12"}, "cvc"),
-        ({"method": "paypay"}, "method"),
+        ({"method": "alipay"}, "method"),
     ],
 )
 def test_mistakes_are_shown_beside_their_fields(
@@ -271,6 +271,62 @@ def test_konbini_is_paid_or_not(
     assert bool(after["payment_intent"]["latest_charge"]) == paid
     assert ("This slip is paid" in sandbox.http.get(answer.location).text) == paid
     assert sandbox.pay(session).location == answer.location
+
+
+# PayPay
+
+
+def test_paypay_pays_at_once(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    asked = sandbox.pay(session, method="paypay")
+    assert (asked.status_code, asked.location) == (303, f"/checkout/{session['id']}/paypay")
+    intent = sandbox.session(session, "payment_intent")["payment_intent"]
+    target = intent["next_action"]["redirect_to_url"]["url"]
+    assert target == f"http://localhost{asked.location}"
+    assert "Pay ¥4,000 with PayPay?" in sandbox.http.get(asked.location).text
+    assert sandbox.http.get(f"/checkout/{session['id']}/challenge").status_code == 303
+    answer = sandbox.http.post(asked.location, data={"result": "complete"}, buffered=True)
+    assert answer.location == f"https://shop.test/done?session_id={session['id']}"
+    assert sandbox.receiver.types == [
+        "payment_intent.requires_action",
+        "charge.succeeded",
+        "payment_intent.succeeded",
+        "checkout.session.completed",
+    ]
+    paid = sandbox.session(session, "payment_intent.latest_charge")
+    charge = paid["payment_intent"]["latest_charge"]
+    assert charge["payment_method_details"] == {"type": "paypay", "paypay": {}}
+    refund = sandbox.api("POST", "/refunds", {"charge": charge["id"]}).json
+    assert (refund["status"], refund["amount"]) == ("succeeded", 4000)
+
+
+def test_a_refused_paypay_leaves_the_checkout_open(sandbox: SandboxClient) -> None:
+    session = sandbox.create()
+    asked = sandbox.pay(session, method="paypay")
+    assert sandbox.http.post(asked.location, data={"result": "?"}).status_code == 422
+    answer = sandbox.http.post(asked.location, data={"result": "fail"})
+    assert answer.status_code == 402
+    assert "PayPay did not pay" in answer.text
+    assert 'value="paypay" checked' in answer.text
+    assert 'value="taro@example.com"' in answer.text
+    assert sandbox.session(session)["status"] == "open"
+    assert sandbox.pay(session).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("change", "methods"),
+    [
+        ({}, ["card", "konbini", "paypay"]),
+        ({"excluded_payment_method_types": ["konbini"]}, ["card", "paypay"]),
+        ({"allowed_payment_method_types": ["paypay"]}, ["paypay"]),
+    ],
+)
+def test_ways_to_pay_can_be_chosen(
+    sandbox: SandboxClient, change: dict[str, list[str]], methods: list[str]
+) -> None:
+    session = sandbox.create(**change)
+    assert session["payment_method_types"] == methods
+    assert ('value="paypay"' in sandbox.http.get(session["url"]).text) == ("paypay" in methods)
 
 
 # Every page
