@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from . import cards
 from .cards import Card
+from .custom_fields import answer_error, form_name
 from .data import load
+from .promotions import apply_code
 from .store import Document
 from .validation import is_email
 
@@ -17,6 +19,7 @@ SHIPPING = {
 }
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 NEEDED_IN_JAPAN = ("city", "state")
+NARROW = ("email", "number", "expiry", "postal_code", "phone", "promotion_code")
 LONGEST = 200
 
 
@@ -29,22 +32,15 @@ class Form:
     declined: str = ""
     card: Card | None = None
 
-    def typed(self) -> dict[str, str]:
-        """Return what was typed without the card, which is never stored."""
-        return {name: self.values[name] for name in self.values.keys() - {"number", "expiry"}}
-
-    def customer(self) -> Document:
-        """Return the customer with None for what was not asked or left empty."""
-        typed = {name: self.values.get(name) or None for name in ("email", "name", "phone")}
-        address = {name: self.values.get(name) or None for name in ADDRESS}
-        return {**typed, "address": address if address["country"] else None}
-
 
 def new_form(session: Document) -> Form:
     """Return the form of a session to which nobody has typed anything yet."""
     countries = (session["shipping_address_collection"] or {}).get("allowed_countries", [""])
     method, email = session["payment_method_types"][0], session["customer_email"] or ""
-    return Form({"email": email, "country": countries[0], "method": method})
+    values = {"email": email, "country": countries[0], "method": method}
+    for one in session["custom_fields"]:
+        values[form_name(one)] = one[one["type"]]["default_value"] or ""
+    return Form({**values, "promotion_code": session["_"].get("code", "")})
 
 
 def fields_asked(session: Document, language: str) -> list[str]:
@@ -53,23 +49,62 @@ def fields_asked(session: Document, language: str) -> list[str]:
     return [*names, *(["phone"] if session["phone_number_collection"]["enabled"] else [])]
 
 
-def read_form(session: Document, given: Mapping[str, str], text: Mapping[str, str]) -> Form:
-    """Return the form as typed, with its errors but those of the card."""
+def country_options(session: Document, language: str) -> list[dict[str, str]]:
+    """Return the countries to which the session delivers, sorted by their names."""
+    allowed = (session["shipping_address_collection"] or {}).get("allowed_countries", [])
+    names = load("countries")[language].items()
+    return [{"value": code, "label": name} for code, name in names if code in allowed]
+
+
+def read_form(
+    session: Document, given: Mapping[str, str], now: int, text: Mapping[str, str]
+) -> Form:
+    """Return the form as typed with its errors, and apply its promotion code to the session.
+
+    With `apply` among the fields the others may be wrong, for they are shown again.
+    """
     asked = fields_asked(session, text["lang"])
-    narrow = ("email", "number", "expiry", "postal_code", "phone")
-    form = Form({name: given.get(name, "").strip() for name in ("method", *narrow, *asked)})
-    form.values |= {name: cards.normalise(form.values[name]) for name in narrow}
+    own = {form_name(one): one for one in session["custom_fields"]}
+    numbers = [name for name, one in own.items() if one["type"] == "numeric"]
+    form = Form({name: given.get(name, "").strip() for name in ("method", *NARROW, *asked, *own)})
+    form.values |= {name: cards.normalise(form.values[name]) for name in (*NARROW, *numbers)}
     form.values["method"] = form.values["method"] or "card"
-    if not is_email(form.values["email"]):
-        form.errors["email"] = text["bad_email"]
-    for name in asked:
-        error = _delivery_error(session, form.values, name)
-        if error:
-            form.errors[name] = text[error]
+    code_error = None
+    if session["allow_promotion_codes"] and "promotion_code" in given:
+        code_error = apply_code(session, form.values["promotion_code"])
+    if "apply" not in given:
+        if not is_email(form.values["email"]):
+            form.errors["email"] = text["bad_email"]
+        errors = {name: _delivery_error(session, form.values, name) for name in asked}
+        form.errors |= {name: text[error] for name, error in errors.items() if error}
+        wrong = {name: answer_error(one, form.values[name], text) for name, one in own.items()}
+        form.errors |= {name: error for name, error in wrong.items() if error}
+        _read_method(session, form, given.get("cvc", ""), now, text)
+    if code_error:
+        form.errors["promotion_code"] = text[code_error]
+    return form
+
+
+def _read_method(
+    session: Document, form: Form, cvc: str, now: int, text: Mapping[str, str]
+) -> None:
     if form.values["method"] not in session["payment_method_types"]:
         form.errors["method"] = text["bad_method"]
         form.values["method"] = session["payment_method_types"][0]
-    return form
+    elif form.values["method"] == "card":
+        _read_card(form, cards.normalise(cvc), now, text)
+
+
+def store_answers(session: Document, form: Form) -> None:
+    """Keep what was typed in the session, but never the card."""
+    values = {name: value or None for name, value in form.values.items()}
+    address = {name: values.get(name) for name in ADDRESS}
+    customer: Document = {name: values.get(name) for name in ("email", "name", "phone")}
+    customer["address"] = address if address["country"] else None
+    typed = {name: form.values[name] for name in form.values.keys() - {"number", "expiry"}}
+    session["_"] |= {"customer": customer, "typed": typed}
+    for one in session["custom_fields"]:
+        one[one["type"]]["value"] = values[form_name(one)]
 
 
 def _delivery_error(session: Document, values: Mapping[str, str], name: str) -> str | None:
@@ -88,10 +123,10 @@ def _delivery_error(session: Document, values: Mapping[str, str], name: str) -> 
     return "empty_field" if needed and not value else None
 
 
-def read_card(form: Form, cvc: str, now: int, text: Mapping[str, str]) -> None:
+def _read_card(form: Form, cvc: str, now: int, text: Mapping[str, str]) -> None:
     """Add the card to the form where all fields are right, its errors otherwise."""
     number, expiry = cards.card_digits(form.values["number"]), form.values["expiry"]
-    month_year, cvc = cards.parse_expiry(expiry), cards.normalise(cvc)
+    month_year = cards.parse_expiry(expiry)
     if not cards.is_card_number(number):
         form.errors["number"] = text["bad_number"]
     if month_year is None:

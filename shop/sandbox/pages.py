@@ -11,8 +11,7 @@ from werkzeug.wrappers import Response
 
 from . import clock, payments
 from .cards import Behaviour
-from .data import load
-from .form import Form, fields_asked, new_form, read_card, read_form
+from .form import Form, country_options, fields_asked, new_form, read_form, store_answers
 from .money import format_amount
 from .state import current_state
 from .store import Document, Transaction
@@ -39,17 +38,19 @@ def show(session_id: str) -> Response:
 
 @bp.post("/<session_id>")
 def pay(session_id: str) -> Response:
-    """Pay: 303 where that worked, 402 where the card is declined, 422 where a field is wrong."""
+    """Pay: 303 where that worked, 402 where the card is declined, 422 where a field is wrong.
+
+    With `apply`, only apply the promotion code and show the form again.
+    """
     state = current_state()
     with state.store.write() as tx:
         session = _open_session(tx, session_id)
-        text = _texts(session)
-        form = read_form(session, request.form, text)
-        if form.values["method"] == "card" and "method" not in form.errors:
-            read_card(form, request.form.get("cvc", ""), tx.now, text)
+        form = read_form(session, request.form, tx.now, _texts(session))
         if form.errors:
             return _page("checkout.html", session, 422, form=form)
-        session["_"] |= {"typed": form.typed(), "customer": form.customer()}
+        if "apply" in request.form:
+            return _page("checkout.html", tx.put(session), form=form)
+        store_answers(session, form)
         decline = None
         if form.card:
             decline = payments.pay_by_card(tx, session, form.card)
@@ -155,7 +156,7 @@ def _page(template: str, session: Document, status: int = 200, **context: Any) -
         back_url=session["cancel_url"],
         shop=session["branding_settings"]["display_name"] or text["shop"],
         asked=fields_asked(session, language),
-        countries=load("countries")[language],
+        countries=country_options(session, language),
         custom_html=custom_html,
         **context,
     )

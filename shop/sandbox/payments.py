@@ -190,6 +190,8 @@ def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document
     if customer["address"]:
         delivery = {name: customer[name] for name in ("address", "name", "phone")}
         intent["shipping"] = objects.shape("shipping", **delivery)
+    # A promotion code may have changed it since the last attempt.
+    intent["amount"] = session["amount_total"]
     intent["payment_method"] = new_id("pm")
     intent["payment_method_options"] = {method: {}}
     return intent

@@ -3,6 +3,7 @@
 from typing import Any
 
 from . import objects
+from .custom_fields import make_fields
 from .errors import ApiError, ParameterError, missing_object
 from .events import emit
 from .lists import page_size, retriever
@@ -36,10 +37,11 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     session["custom_text"] |= {
         place: text or None for place, text in params.get("custom_text", {}).items()
     }
+    session["custom_fields"] = make_fields(params.get("custom_fields", []))
     branding = {name: it for name, it in params.get("branding_settings", {}).items() if it}
     session["branding_settings"] |= branding
     _set_amounts(session, lines, params.get("shipping_options") or [])
-    session["payment_method_types"] = _methods(session, params)
+    session["payment_method_types"] = methods = _methods(session, params)
     data = params.get("payment_intent_data", {})
     intent = {name: data[name] for name in COPIED_TO_INTENT if name in data}
     intent["metadata"] = check_metadata(data.get("metadata"), "payment_intent_data[metadata]")
@@ -49,6 +51,7 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
         param = "payment_method_options[konbini][expires_after_days]"
         raise ParameterError("This value must be between 1 and 60.", param=param)
     session["_"] |= {"intent": intent, "konbini_days": days, "branding": branding}
+    session["_"]["methods"] = methods
     session["expires_at"], expires_at = _expiry(tx, params.get("expires_at"))
     tx.schedule(expires_at, "expire", session["id"])
     return tx.put(session)
@@ -108,10 +111,15 @@ def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[s
     check_amount(session["amount_total"], session["currency"], "line_items")
 
 
+def is_offered(method: str, amount: int, currency: str) -> bool:
+    """Return whether the payment method takes that amount (minor units)."""
+    return method == "card" or (currency == "jpy" and amount in YEN_METHODS[method])
+
+
 def _methods(session: Document, params: dict[str, Any]) -> list[str]:
     """Return the payment methods that the parameters, the currency and the amount allow."""
-    amount = session["amount_total"] if session["currency"] == "jpy" else 0
-    types = ["card", *(name for name, amounts in YEN_METHODS.items() if amount in amounts)]
+    amount, currency = session["amount_total"], session["currency"]
+    types = [name for name in ("card", *YEN_METHODS) if is_offered(name, amount, currency)]
     allowed = params.get("allowed_payment_method_types") or types
     excluded = params.get("excluded_payment_method_types") or []
     types = [name for name in types if name in allowed and name not in excluded]

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, TypeAdapter
 from stripe._stripe_object import StripeObject, UntypedStripeObject
 
 from tests.sandbox.helpers import DELIVERY, LOOKS, RECIPIENT, SESSION, SandboxClient
+from tests.sandbox.test_extras import FIELDS
 
 KEY_SETS = json.loads(Path(__file__).with_name("stripe_key_sets.json").read_text())
 CLASSES: dict[str, type[StripeObject]] = {
@@ -139,6 +140,8 @@ def live_through_everything(sandbox: SandboxClient) -> None:
     for number in ("4000000000000002", "4242424242424242"):
         sandbox.pay(sandbox.create(**DELIVERY, **LOOKS), number, **RECIPIENT)
     sandbox.pay(sandbox.create(**DELIVERY), method="konbini", **RECIPIENT)
+    extras = sandbox.create(custom_fields=FIELDS, allow_promotion_codes=True)
+    sandbox.pay(extras, custom_age="42", custom_wrap="red", promotion_code="TAKE10")
     for number in ("4000000000003220", "4000008260003178"):
         asked = sandbox.create()
         sandbox.pay(asked, number)

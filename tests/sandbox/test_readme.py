@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from shop import sandbox
-from shop.sandbox import cards, events, faults
+from shop.sandbox import cards, events, faults, promotions
 from tests.sandbox.helpers import SandboxClient
 
 README = Path(sandbox.__file__).with_name("README.md").read_text()
@@ -28,6 +28,6 @@ def test_every_address_exists(sandbox: SandboxClient) -> None:
     assert named <= rules
 
 
-def test_every_mode_is_named() -> None:
-    for mode in (*events.MODES, *faults.MODES):
-        assert f"`{mode}`" in README
+def test_every_mode_and_code_is_named() -> None:
+    for name in (*events.MODES, *faults.MODES, *promotions.CODES):
+        assert f"`{name}`" in README
