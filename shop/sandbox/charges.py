@@ -15,9 +15,9 @@ COPIED = ("description", "receipt_email", "statement_descriptor", "statement_des
 
 def create_token(tx: Transaction, params: dict[str, Any]) -> Document:
     """Return a new token for a card; raises CardError where number, date or code is wrong."""
-    given = params.get("card")
-    if not isinstance(given, dict):
-        raise ParameterError("The sandbox makes tokens of cards only.", param="card")
+    if "card" not in params:
+        raise missing_parameter("card")
+    given = params["card"]
     number = cards.card_digits(given["number"])
     if not cards.is_card_number(number):
         raise _card_error("incorrect_number", "number", "Your card number is incorrect.")
@@ -48,12 +48,12 @@ def create_charge(tx: Transaction, params: dict[str, Any]) -> Document:
             raise missing_parameter(name)
     if "source" not in params:
         raise ParameterError("Must provide source or customer.")
-    if params.get("capture", True) is False:
-        raise ParameterError("The sandbox captures at once, never by hand.", param="capture")
     currency = params["currency"].lower()
     check_amount(params["amount"], currency, "amount")
     details: dict[str, Any] = {name: params[name] for name in COPIED if name in params}
     details["metadata"] = check_metadata(params.get("metadata"), "metadata")
+    if "shipping" in params:
+        details["shipping"] = objects.shipping(params["shipping"])
     card = _use_token(tx, params["source"])
     details["source"] = objects.card_source(card)
     if card.behaviour.authenticate:

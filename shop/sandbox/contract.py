@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .data import load
 from .errors import ParameterError, missing_parameter
 
 # The SDK's class of each resource; `stripe.params` has the types of its parameters.
@@ -35,13 +36,54 @@ def api_version() -> str:
 def check(endpoint: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters as integers, booleans, lists and texts, as the SDK declares them.
 
-    Raises ParameterError where the SDK does not know a parameter or its value.
+    Raises ParameterError where the SDK does not know a parameter or its value, or where the
+    sandbox would ignore it (`acted_upon.json`).
     """
     import stripe.params
 
     resource, action = endpoint.split(".")
     struct = attrgetter(f"{CLASSES[resource]}{action.title()}Params")(stripe.params)
-    return _struct(struct, given, "")
+    checked = _struct(struct, given, "")
+    for name, value in checked.items():
+        _refuse_ignored(acted_upon(endpoint), name, value, name)
+    return checked
+
+
+@functools.cache
+def acted_upon(endpoint: str) -> dict[str, list[str]]:
+    """Return what the endpoint acts upon: dotted paths with the values it takes, [] for any."""
+    entries = [entry.partition("=") for entry in load("acted_upon").get(endpoint, ())]
+    return {
+        "expand": [],
+        **{path: values.split("/") if values else [] for path, _, values in entries},
+    }
+
+
+def acted_upon_table() -> str:
+    """Return what every endpoint acts upon as the table in the README."""
+    rows = ["| Call | Acts upon |", "|---|---|"]
+    for endpoint, entries in load("acted_upon").items():
+        names = ", ".join(f"`{entry}`" for entry in entries)
+        rows.append(f"| `{endpoint}` | {names} |")
+    return "\n".join(rows) + "\n"
+
+
+def _refuse_ignored(known: Mapping[str, list[str]], path: str, value: Any, param: str) -> None:
+    """Raise ParameterError for what the SDK knows and the sandbox would ignore."""
+    text = param
+    if path in known:
+        if not known[path] or str(value).lower() in known[path]:
+            return
+        text = f"{param}={value}"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            _refuse_ignored(known, f"{path}.{name}", inner, f"{param}[{name}]")
+        return
+    elif isinstance(value, list):
+        for n, inner in enumerate(value):
+            _refuse_ignored(known, path, inner, f"{param}[{n}]")
+        return
+    raise ParameterError(f"The sandbox does not act upon {text} yet.", param=param)
 
 
 @functools.cache

@@ -41,6 +41,7 @@ def line_item(tx: Transaction, line: dict[str, Any]) -> Document:
     unit, currency, about = data["unit_amount"], data["currency"].lower(), data["product_data"]
     product = new(tx, "product", new_id("prod", 14), name=about["name"], updated=tx.now)
     product |= {"description": about.get("description"), "images": about.get("images", [])}
+    product["metadata"] = about.get("metadata") or {}
     price = new(tx, "price", new_id("price"), currency=currency, product=product["id"])
     price |= {"unit_amount": unit, "unit_amount_decimal": str(unit), "_": {"product": product}}
     item = {"id": new_id("li"), **shape("item", currency=currency, description=about["name"])}
@@ -55,6 +56,12 @@ def payment_intent(tx: Transaction, session: Document) -> Document:
     intent = new(tx, "payment_intent", intent_id, client_secret=new_id(f"{intent_id}_secret"))
     intent |= {"amount": session["amount_total"], "currency": session["currency"]}
     return {**intent, "payment_method_types": session["payment_method_types"]}
+
+
+def shipping(given: Document) -> Document:
+    """Return `shipping` of a charge or payment intent, with None for what is not given."""
+    made = shape("shipping", **{name: given[name] for name in shape("shipping") if name in given})
+    return {**made, "address": shape("address", **given["address"])}
 
 
 def charge(tx: Transaction, amount: int, currency: str, customer: Document) -> Document:

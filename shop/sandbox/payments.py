@@ -188,8 +188,7 @@ def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document
         session["payment_intent"] = intent["id"]
     customer = session["_"]["customer"]
     if customer["address"]:
-        delivery = {name: customer[name] for name in ("address", "name", "phone")}
-        intent["shipping"] = objects.shape("shipping", **delivery)
+        intent["shipping"] = objects.shipping(customer)
     # A promotion code may have changed it since the last attempt.
     intent["amount"] = session["amount_total"]
     intent["payment_method"] = new_id("pm")

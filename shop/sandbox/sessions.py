@@ -87,14 +87,20 @@ def expire_now(tx: Transaction, session: Document) -> Document:
 
 def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[str, Any]]) -> None:
     """Write the totals into the session, with the first shipping option as the chosen one."""
-    currencies = {line["currency"] for line in lines}
-    if len(currencies) > 1:
-        raise ParameterError("All line items must have the same currency.", param="line_items")
+    if len(shipping) > 1:
+        text = "The sandbox does not act upon several shipping options yet."
+        raise ParameterError(text, param="shipping_options[1]")
     option = shipping[0] if shipping else {}
     fixed = option.get("shipping_rate_data", {}).get("fixed_amount", {})
     if shipping and not fixed:
         rate = option.get("shipping_rate", "")
         raise missing_object(rate, "shipping rate", "shipping_options")
+    currencies = {line["currency"] for line in lines}
+    if fixed:
+        currencies.add(fixed["currency"].lower())
+    if len(currencies) > 1:
+        text = "All line items and the shipping option must have the same currency."
+        raise ParameterError(text, param="line_items")
     subtotal = sum(line["amount_total"] for line in lines)
     extra = fixed.get("amount", 0)
     delivery = option.get("shipping_rate_data", {}).get("display_name")

@@ -27,18 +27,10 @@ def check_metadata(given: Any, param: str) -> dict[str, str]:
 
 
 def check_session(params: dict[str, Any]) -> None:
-    """Refuse a session that Stripe would refuse, or that the sandbox does not support."""
+    """Refuse a session that Stripe would refuse."""
     for name in ("mode", "success_url", "line_items"):
         if not params.get(name):
             raise missing_parameter(name)
-    if params["mode"] != "payment" or params.get("ui_mode", "hosted_page") != "hosted_page":
-        text = "The sandbox knows sessions with mode=payment and ui_mode=hosted_page only."
-        raise ParameterError(text, param="mode" if params["mode"] != "payment" else "ui_mode")
-    if params.get("payment_intent_data", {}).get("capture_method", "automatic") == "manual":
-        param = "payment_intent_data[capture_method]"
-        raise ParameterError("The sandbox captures at once, never by hand.", param=param)
-    if params.get("discounts"):
-        raise ParameterError("The sandbox knows no discounts.", param="discounts")
     for name in ("customer", "customer_account"):
         if params.get(name):
             raise missing_object(params[name], "customer", name)
@@ -97,13 +89,15 @@ def check_line(line: dict[str, Any], param: str) -> None:
             raise missing_parameter(f"{param}[price_data][{name}]")
     check_minimum(data["unit_amount"], 0, f"{param}[price_data][unit_amount]")
     check_minimum(line.get("quantity", 1), 1, f"{param}[quantity]")
-    images = data["product_data"].get("images", [])
+    about = data["product_data"]
+    check_metadata(about.get("metadata"), f"{param}[price_data][product_data][metadata]")
+    images = about.get("images", [])
     param = f"{param}[price_data][product_data]"
     if len(images) > 8:
         raise ParameterError("Array images exceeded maximum 8.", param=f"{param}[images]")
     for n, url in enumerate(images):
         check_url(url, f"{param}[images][{n}]")
-    if not data["product_data"]["name"]:
+    if not about["name"]:
         param = f"{param}[name]"
         text = f"You passed an empty string for '{param}'."
         raise ParameterError(text, param=param, code="parameter_invalid_empty")
