@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from . import clock, payments
 from .cards import Behaviour
 from .form import Form, country_options, fields_asked, new_form, read_form, store_answers
+from .letterhead import letterhead_css
 from .money import format_amount
 from .state import current_state
 from .store import Document, Transaction
@@ -103,6 +104,14 @@ def voucher(session_id: str) -> Response:
     slip = session["_"]["slip"]
     until = datetime.fromtimestamp(slip["expires_at"], JAPAN)
     return _page("voucher.html", session, slip=slip, until=until)
+
+
+@bp.get("/<session_id>/accent.css")
+def accent(session_id: str) -> Response:
+    """Show every page of the session in the shop's colours."""
+    with current_state().store.read() as tx:
+        session = _session(tx, session_id)
+    return make_response(letterhead_css(session), {"Content-Type": "text/css; charset=utf-8"})
 
 
 def _session(tx: Transaction, session_id: str) -> Document:

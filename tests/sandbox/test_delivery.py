@@ -7,6 +7,12 @@ import pytest
 
 from tests.sandbox.helpers import ADDRESS, DELIVERY, LOOKS, RECIPIENT, SESSION, SandboxClient
 
+BRANDING = {
+    "background_color": "#1B2A49",
+    "border_style": "pill",
+    "font_family": "noto_sans_jp",
+}
+
 
 def fields(page: str) -> list[str]:
     """Return the names of the form's fields in their order."""
@@ -131,6 +137,31 @@ def test_the_page_shows_the_shop_and_its_goods(sandbox: SandboxClient) -> None:
         assert shown in page.text
     policy = page.headers["Content-Security-Policy"]
     assert "img-src 'self' data: https://pictures.test:8443;" in policy
+
+
+def test_every_page_wears_the_letterhead(sandbox: SandboxClient) -> None:
+    looks = {"branding_settings": {**LOOKS["branding_settings"], **BRANDING}}
+    session = sandbox.create(**looks)
+    assert session["branding_settings"] == {
+        "icon": None, "logo": None, **looks["branding_settings"]
+    }  # fmt: skip
+    asked = sandbox.pay(session, "4000000000003220")
+    paid = sandbox.pay(sandbox.create(**looks), method="konbini")
+    sandbox.api("POST", f"/checkout/sessions/{(ended := sandbox.create(**looks))['id']}/expire")
+    for url in (session["url"], asked.location, paid.location, f"/checkout/{ended['id']}"):
+        page = sandbox.http.get(url).text
+        assert "<strong>Mug &amp; Co</strong>" in page
+        assert re.search(r'<link rel="stylesheet" href="/checkout/cs_test_\w+/accent.css">', page)
+    style = sandbox.http.get(f"/checkout/{session['id']}/accent.css")
+    assert style.mimetype == "text/css"
+    for rule in (
+        "--button: #ffdd00; --on-button: #000;",
+        "--head: #1B2A49; --on-head: #fff;",
+        "--radius: 24px;",
+        '--font: "noto sans jp";',
+    ):
+        assert rule in style.text
+    assert "accent.css" not in sandbox.http.get(sandbox.create()["url"]).text
 
 
 @pytest.mark.parametrize(

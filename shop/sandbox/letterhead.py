@@ -1,0 +1,30 @@
+"""The look that a shop gives its checkout: `branding_settings` as a stylesheet."""
+
+from .store import Document
+
+RADIUS = {"pill": "24px", "rounded": "10px", "rectangular": "0"}
+# The luminance (WCAG) from which black reads better than white.
+BRIGHT = 0.179
+
+
+def letterhead_css(session: Document) -> str:
+    """Return the custom properties for `sandbox.css` that the session sets."""
+    given = session["_"]["branding"]
+    rules: dict[str, str] = {}
+    for name, color in (("head", "background_color"), ("button", "button_color")):
+        if color in given:
+            rules |= {f"--{name}": given[color], f"--on-{name}": _ink_on(given[color])}
+    if "border_style" in given:
+        rules["--radius"] = RADIUS[given["border_style"]]
+    if given.get("font_family", "default") != "default":
+        rules["--font"] = f'"{given["font_family"].replace("_", " ")}"'
+    return ":root {" + " ".join(f"{name}: {value};" for name, value in rules.items()) + "}\n"
+
+
+def _ink_on(color: str) -> str:
+    """Return black or white, whichever reads better on the colour (#rrggbb)."""
+    parts = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return "#000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > BRIGHT else "#fff"
