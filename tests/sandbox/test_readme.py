@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from shop import sandbox
-from shop.sandbox import cards, events, faults, promotions
+from shop.sandbox import events, faults, promotions
+from shop.sandbox.data import load
 from tests.sandbox.helpers import SandboxClient
 
 README = Path(sandbox.__file__).with_name("README.md").read_text()
@@ -16,9 +17,9 @@ def test_every_card_and_token_is_known() -> None:
     }
     tokens = set(re.findall(r"`(tok_\w+)`", README))
     assert len(numbers) > 10
-    assert numbers <= cards.BEHAVIOURS.keys()
+    assert numbers <= load("cards")["numbers"].keys()
     assert len(tokens) > 10
-    assert tokens <= cards.NAMED_TOKENS.keys()
+    assert tokens <= load("cards")["tokens"].keys()
 
 
 def test_every_address_exists(sandbox: SandboxClient) -> None:
