@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,13 +35,9 @@ class Card:
     behaviour: Behaviour
     authenticated: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the card as JSON-ready data."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Card":
-        """Return the card from the data of `to_dict`."""
+        """Return the card from the data of `asdict`."""
         return cls(**{**data, "behaviour": Behaviour(**data["behaviour"])})
 
 

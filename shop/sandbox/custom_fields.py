@@ -1,7 +1,6 @@
 """Custom fields: what else a shop asks on the checkout page."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from . import objects
@@ -35,9 +34,7 @@ def _make_field(given: dict[str, Any], param: str) -> Document:
     details = given.get(kind, {})
     if kind == "dropdown" and not details.get("options"):
         raise missing_parameter(f"{param}[dropdown][options]")
-    made = {name: given[name] for name in ("key", "label", "type")}
-    made |= {"optional": given.get("optional", False)}
-    return {**made, kind: objects.shape(f"field_{kind}", **details)}
+    return {"optional": False, **given, kind: objects.shape(f"field_{kind}", **details)}
 
 
 def form_name(field: Document) -> str:
@@ -45,17 +42,15 @@ def form_name(field: Document) -> str:
     return f"custom_{field['key']}"
 
 
-def answer_error(field: Document, answer: str, text: Mapping[str, str]) -> str | None:
-    """Return what is wrong with an answer, None where it fits the field."""
+def answer_error(field: Document, answer: str) -> str | None:
+    """Return the name of the text that says what is wrong with an answer, None for a right one."""
     details = field[field["type"]]
     if not answer:
-        return None if field["optional"] else text["empty_field"]
+        return None if field["optional"] else "empty_field"
     if field["type"] == "dropdown":
         known = [option["value"] for option in details["options"]]
-        return None if answer in known else text["bad_option"]
+        return None if answer in known else "bad_option"
     if field["type"] == "numeric" and not (answer.isascii() and answer.isdecimal()):
-        return text["bad_digits"]
+        return "bad_digits"
     least, most = details["minimum_length"] or 1, details["maximum_length"] or LONGEST_ANSWER
-    if not least <= len(answer) <= most or not answer.isprintable():
-        return text["bad_length"].format(least=least, most=most)
-    return None
+    return None if least <= len(answer) <= most and answer.isprintable() else "bad_length"

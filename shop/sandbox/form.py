@@ -73,26 +73,18 @@ def read_form(
     if session["allow_promotion_codes"] and "promotion_code" in given:
         code_error = apply_code(session, form.values["promotion_code"])
     if "apply" not in given:
-        if not is_email(form.values["email"]):
-            form.errors["email"] = text["bad_email"]
         errors = {name: _delivery_error(session, form.values, name) for name in asked}
-        form.errors |= {name: text[error] for name, error in errors.items() if error}
-        wrong = {name: answer_error(one, form.values[name], text) for name, one in own.items()}
-        form.errors |= {name: error for name, error in wrong.items() if error}
-        _read_method(session, form, given.get("cvc", ""), now, text)
+        errors |= {name: answer_error(one, form.values[name]) for name, one in own.items()}
+        errors["email"] = None if is_email(form.values["email"]) else "bad_email"
+        form.errors = {name: text[error] for name, error in errors.items() if error}
+        if form.values["method"] not in session["payment_method_types"]:
+            form.errors["method"] = text["bad_method"]
+            form.values["method"] = session["payment_method_types"][0]
+        elif form.values["method"] == "card":
+            _read_card(form, cards.normalise(given.get("cvc", "")), now, text)
     if code_error:
         form.errors["promotion_code"] = text[code_error]
     return form
-
-
-def _read_method(
-    session: Document, form: Form, cvc: str, now: int, text: Mapping[str, str]
-) -> None:
-    if form.values["method"] not in session["payment_method_types"]:
-        form.errors["method"] = text["bad_method"]
-        form.values["method"] = session["payment_method_types"][0]
-    elif form.values["method"] == "card":
-        _read_card(form, cards.normalise(cvc), now, text)
 
 
 def store_answers(session: Document, form: Form) -> None:

@@ -3,7 +3,7 @@
 from .store import Document
 
 RADIUS = {"pill": "24px", "rounded": "10px", "rectangular": "0"}
-# The luminance (WCAG) from which black reads better than white.
+# The luminance from which black reads better than white.
 BRIGHT = 0.179
 
 
@@ -23,8 +23,5 @@ def letterhead_css(session: Document) -> str:
 
 def _ink_on(color: str) -> str:
     """Return black or white, whichever reads better on the colour (#rrggbb)."""
-    parts = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    )
+    red, green, blue = ((int(color[n : n + 2], 16) / 255) ** 2.2 for n in (1, 3, 5))
     return "#000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > BRIGHT else "#fff"

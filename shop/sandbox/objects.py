@@ -4,6 +4,7 @@ What only the sandbox needs is stored under the key "_" of an object and never s
 """
 
 import copy
+from dataclasses import asdict
 from typing import Any
 
 from .cards import Card
@@ -127,4 +128,4 @@ def dispute(tx: Transaction, charge: Document, reason: str) -> Document:
 def token(tx: Transaction, card: Card) -> Document:
     """Return a single-use token for the card."""
     made = new(tx, "token", new_id("tok"), card=card_source(card))
-    return {**made, "_": {"card": card.to_dict()}}
+    return {**made, "_": {"card": asdict(card)}}

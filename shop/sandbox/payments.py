@@ -5,6 +5,7 @@ import secrets
 
 from . import objects
 from .cards import Behaviour, Card
+from .data import load
 from .events import emit
 from .store import Document, Transaction, new_id
 
@@ -16,26 +17,12 @@ COPIED = ("metadata", "description", "receipt_email", "shipping", "statement_des
 NOT_AUTHENTICATED = Behaviour("payment_intent_authentication_failure")
 PAYPAY_DECLINED = Behaviour("payment_method_provider_decline")
 VOUCHER_EXPIRED = Behaviour("payment_intent_payment_attempt_expired")
-MESSAGES = {
-    "card_declined": "Your card was declined.",
-    "insufficient_funds": "Your card has insufficient funds.",
-    "expired_card": "Your card has expired.",
-    "incorrect_cvc": "Your card's security code is incorrect.",
-    "processing_error": "An error occurred while processing your card. Try again in a little bit.",
-    "payment_intent_authentication_failure": "The provided PaymentMethod has failed authentication."
-    " You can provide payment_method_data or a new PaymentMethod to attempt to fulfill this"
-    " PaymentIntent again.",
-    "payment_method_provider_decline": "The payment was declined by the payment method's provider.",
-    "payment_intent_payment_attempt_expired": "The payment attempt failed because the voucher was"
-    " not paid in time.",
-    "test_mode_live_card": "Your card was declined. Your request was in test mode, but used a non"
-    " test card. For a list of valid test cards, visit: https://stripe.com/docs/testing.",
-}
 
 
 def decline_message(behaviour: Behaviour) -> str:
     """Return Stripe's own message for a decline."""
-    return MESSAGES.get(behaviour.decline_code or "") or MESSAGES[behaviour.code or "card_declined"]
+    messages: dict[str, str] = load("cards")["messages"]
+    return messages.get(behaviour.decline_code or "") or messages[behaviour.code or "card_declined"]
 
 
 def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | None:
@@ -46,7 +33,7 @@ def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | N
     intent = _prepare_intent(tx, session, "card")
     session["_"]["asked"] = None
     if card.behaviour.authenticate and not card.authenticated:
-        session["_"] |= {"asked": "challenge", "card": card.to_dict()}
+        session["_"] |= {"asked": "challenge", "card": dataclasses.asdict(card)}
         # The hosted page shows the challenge, so the integration has nothing to do.
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)

@@ -34,9 +34,8 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     session["customer_creation"] = params.get("customer_creation", "if_required")
     session["metadata"] = check_metadata(params.get("metadata"), "metadata")
     session["phone_number_collection"] |= params.get("phone_number_collection", {})
-    session["custom_text"] |= {
-        place: text or None for place, text in params.get("custom_text", {}).items()
-    }
+    own_texts = params.get("custom_text", {})
+    session["custom_text"] |= {place: own_texts[place] or None for place in own_texts}
     session["custom_fields"] = make_fields(params.get("custom_fields", []))
     branding = {name: it for name, it in params.get("branding_settings", {}).items() if it}
     session["branding_settings"] |= branding
@@ -50,8 +49,8 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
     if not 1 <= days <= 60:
         param = "payment_method_options[konbini][expires_after_days]"
         raise ParameterError("This value must be between 1 and 60.", param=param)
-    session["_"] |= {"intent": intent, "konbini_days": days, "branding": branding}
-    session["_"]["methods"] = methods
+    session["_"] |= {"lines": lines, "intent": intent, "branding": branding, "methods": methods}
+    session["_"]["konbini_days"] = days
     session["expires_at"], expires_at = _expiry(tx, params.get("expires_at"))
     tx.schedule(expires_at, "expire", session["id"])
     return tx.put(session)
@@ -91,20 +90,18 @@ def _set_amounts(session: Document, lines: list[Document], shipping: list[dict[s
         text = "The sandbox does not act upon several shipping options yet."
         raise ParameterError(text, param="shipping_options[1]")
     option = shipping[0] if shipping else {}
-    fixed = option.get("shipping_rate_data", {}).get("fixed_amount", {})
+    rate_data = option.get("shipping_rate_data", {})
+    fixed = rate_data.get("fixed_amount", {})
     if shipping and not fixed:
         rate = option.get("shipping_rate", "")
         raise missing_object(rate, "shipping rate", "shipping_options")
-    currencies = {line["currency"] for line in lines}
-    if fixed:
-        currencies.add(fixed["currency"].lower())
+    currencies = {one["currency"].lower() for one in (*lines, fixed) if one}
     if len(currencies) > 1:
         text = "All line items and the shipping option must have the same currency."
         raise ParameterError(text, param="line_items")
     subtotal = sum(line["amount_total"] for line in lines)
     extra = fixed.get("amount", 0)
-    delivery = option.get("shipping_rate_data", {}).get("display_name")
-    session["_"] = {"lines": lines, "delivery": delivery}
+    session["_"] = {"delivery": rate_data.get("display_name")}
     check_minimum(extra, 0, "shipping_options[0][shipping_rate_data][fixed_amount][amount]")
     session["currency"] = currencies.pop()
     session["amount_subtotal"], session["amount_total"] = subtotal, subtotal + extra

@@ -14,11 +14,8 @@ Document = dict[str, Any]
 
 SCHEMA = """
 create table objects (
-    seq integer primary key autoincrement,
-    id text not null unique,
-    kind text not null,
-    created integer not null,
-    doc text not null
+    seq integer primary key autoincrement, id text not null unique, kind text not null,
+    created integer not null, doc text not null
 );
 create index objects_kind on objects (kind, seq);
 create table schedule (
@@ -26,25 +23,14 @@ create table schedule (
 );
 create index schedule_due on schedule (due);
 create table deliveries (
-    id integer primary key autoincrement,
-    event text not null,
-    type text not null,
-    status text not null,
-    attempts integer not null default 0,
-    response_code integer,
-    error text,
-    next_attempt_at integer,
-    claimed_until real not null default 0
+    id integer primary key autoincrement, event text not null, type text not null,
+    status text not null, attempts integer not null default 0, response_code integer, error text,
+    next_attempt_at integer, claimed_until real not null default 0
 );
 create index deliveries_status on deliveries (status, next_attempt_at);
 create table idempotency (
-    key text primary key,
-    fingerprint text not null,
-    request_id text not null,
-    claimed_at real not null,
-    created integer not null,
-    status integer,
-    doc text
+    key text primary key, fingerprint text not null, request_id text not null,
+    claimed_at real not null, created integer not null, status integer, doc text
 );
 create table settings (name text primary key, value text not null);
 """
