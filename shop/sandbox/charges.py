@@ -60,7 +60,9 @@ def create_charge(tx: Transaction, params: dict[str, Any]) -> Document:
         # No page can show the bank's challenge here, so the bank declines.
         behaviour = Behaviour("card_declined", "authentication_required")
         card = dataclasses.replace(card, behaviour=behaviour)
-    charge = charge_card(tx, params["amount"], currency, {}, card, **details)
+    charge = charge_card(
+        tx, {**objects.charge(tx, params["amount"], currency, {}), **details}, card
+    )
     behaviour = card.behaviour
     if behaviour.code:
         text, code = decline_message(behaviour), behaviour.code

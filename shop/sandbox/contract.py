@@ -59,15 +59,6 @@ def acted_upon(endpoint: str) -> dict[str, list[str]]:
     }
 
 
-def acted_upon_table() -> str:
-    """Return what every endpoint acts upon as the table in the README."""
-    rows = ["| Call | Acts upon |", "|---|---|"]
-    for endpoint, entries in load("acted_upon").items():
-        names = ", ".join(f"`{entry}`" for entry in entries)
-        rows.append(f"| `{endpoint}` | {names} |")
-    return "\n".join(rows) + "\n"
-
-
 def _refuse_ignored(known: Mapping[str, list[str]], path: str, value: Any, param: str) -> None:
     """Raise ParameterError for what the SDK knows and the sandbox would ignore."""
     text = param

@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 from . import objects
-from .errors import ApiError, ParameterError, missing_object
+from .errors import ApiError, ParameterError
 from .events import emit
 from .lists import retriever
 from .store import Document, Transaction
@@ -17,11 +17,6 @@ CLOSED = ("won", "lost", "warning_closed")
 # Stripe's test texts: evidence that decides at once. Any other waits for `control/disputes`.
 WINS, LOSES, ESCALATES = "winning_evidence", "losing_evidence", "escalate_inquiry_evidence"
 LONGEST_EVIDENCE = 150_000
-FILES = (
-    "cancellation_policy", "customer_communication", "customer_signature",
-    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation",
-    "shipping_documentation", "uncategorized_file",
-)  # fmt: skip
 retrieve = retriever("dispute", "dispute")
 
 
@@ -75,7 +70,7 @@ def update(tx: Transaction, params: dict[str, Any], dispute_id: str) -> Document
     """Store evidence and metadata, submit the evidence unless `submit` is false, and decide."""
     dispute = _retrieve_open(tx, dispute_id)
     before = copy.deepcopy(dispute)
-    evidence = _check_evidence(params.get("evidence", {}))
+    evidence = {name: text or None for name, text in params.get("evidence", {}).items()}
     dispute["evidence"] |= evidence
     details = dispute["evidence_details"]
     details["has_evidence"] = any(dispute["evidence"].values())
@@ -110,17 +105,6 @@ def _retrieve_open(tx: Transaction, dispute_id: str) -> Document:
         text = f"This dispute is already closed, with the status `{dispute['status']}`."
         raise ApiError(400, text, param="dispute")
     return dispute
-
-
-def _check_evidence(given: dict[str, Any]) -> dict[str, str | None]:
-    """Return the evidence with None for emptied fields; refuse uploads and nested evidence."""
-    for name, value in given.items():
-        if name in FILES and value:
-            raise missing_object(value, "file upload", f"evidence[{name}]")
-        if not isinstance(value, str):
-            text = "The sandbox takes evidence as texts only."
-            raise ParameterError(text, param=f"evidence[{name}]")
-    return {name: value or None for name, value in given.items()}
 
 
 def _is_inquiry(dispute: Document) -> bool:

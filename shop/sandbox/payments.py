@@ -38,8 +38,7 @@ def pay_by_card(tx: Transaction, session: Document, card: Card) -> Behaviour | N
         intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
         _intent_needs_action(tx, session, intent)
         return None
-    customer = session["_"]["customer"]
-    charge = charge_card(tx, intent["amount"], intent["currency"], customer, card, intent)
+    charge = charge_card(tx, _new_charge(tx, session, intent), card)
     if card.behaviour.code:
         _fail_intent(tx, session, intent, card.behaviour, charge["id"])
         return card.behaviour
@@ -116,21 +115,10 @@ def expire_voucher(tx: Transaction, session: Document) -> None:
     emit(tx, "checkout.session.async_payment_failed", session)
 
 
-def charge_card(
-    tx: Transaction,
-    amount: int,
-    currency: str,
-    customer: Document,
-    card: Card,
-    intent: Document | None = None,
-    **details: object,
-) -> Document:
-    """Charge a card (minor units) and return the charge, succeeded or failed."""
-    charge = {**objects.charge(tx, amount, currency, customer), **details}
-    charge["payment_method_details"] = objects.card_details(card, amount)
+def charge_card(tx: Transaction, charge: Document, card: Card) -> Document:
+    """Let the bank pay or decline a new charge by card, and return it."""
+    charge["payment_method_details"] = objects.card_details(card, charge["amount"])
     charge["_"] = {"later": card.behaviour.later, "reason": card.behaviour.reason}
-    if intent:
-        _copy_intent(charge, intent)
     if card.behaviour.code:
         blocked = card.behaviour.decline_code == "fraudulent"
         charge |= {"amount_captured": 0, "captured": False, "paid": False, "status": "failed"}
@@ -153,17 +141,17 @@ def _charge_intent(
     tx: Transaction, session: Document, intent: Document, method: str, details: Document
 ) -> None:
     """Charge an intent that was paid by another method than a card."""
-    customer = session["_"]["customer"]
-    charge = objects.charge(tx, intent["amount"], intent["currency"], customer)
+    charge = _new_charge(tx, session, intent)
     charge["payment_method_details"] = {"type": method, method: details}
-    _copy_intent(charge, intent)
     tx.put(charge)
     emit(tx, "charge.succeeded", charge)
     _succeed_intent(tx, intent, charge)
 
 
-def _copy_intent(charge: Document, intent: Document) -> None:
-    charge |= {"payment_intent": intent["id"], **{name: intent[name] for name in COPIED}}
+def _new_charge(tx: Transaction, session: Document, intent: Document) -> Document:
+    customer = session["_"]["customer"]
+    charge = objects.charge(tx, intent["amount"], intent["currency"], customer)
+    return {**charge, "payment_intent": intent["id"], **{name: intent[name] for name in COPIED}}
 
 
 def _prepare_intent(tx: Transaction, session: Document, method: str) -> Document:
