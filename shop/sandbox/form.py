@@ -18,7 +18,6 @@ SHIPPING = {
     "ja": "postal_code state city line1 line2 country name".split(),
 }
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
-NEEDED_IN_JAPAN = ("city", "state")
 NARROW = ("email", "number", "expiry", "postal_code", "phone", "promotion_code")
 LONGEST = 200
 
@@ -109,7 +108,7 @@ def _delivery_error(session: Document, values: Mapping[str, str], name: str) -> 
         return None if re.fullmatch(r"\+?[0-9 ().-]{6,30}", value) else "bad_phone"
     if len(value) > LONGEST or not value.isprintable():
         return "bad_line"
-    in_japan = country == "JP" and name in NEEDED_IN_JAPAN
+    in_japan = country == "JP" and name in ("city", "state")
     postal = name == "postal_code" and country not in load("countries")["without_postal_code"]
     needed = name in ("name", "line1") or in_japan or postal
     return "empty_field" if needed and not value else None
