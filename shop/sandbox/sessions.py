@@ -59,8 +59,10 @@ def create(tx: Transaction, params: dict[str, Any]) -> Document:
 def line_items(tx: Transaction, params: dict[str, Any], session_id: str) -> Document:
     """Return a page of the session's line items."""
     lines, limit = retrieve(tx, {}, session_id)["_"]["lines"], page_size(params)
-    after = [n + 1 for n, line in enumerate(lines) if line["id"] == params.get("starting_after")]
-    start = after[0] if after else 0
+    ids, cursor = [line["id"] for line in lines], params.get("starting_after")
+    if cursor is not None and cursor not in ids:
+        raise missing_object(cursor, "item", "starting_after")
+    start = ids.index(cursor) + 1 if cursor else 0
     url = f"/v1/checkout/sessions/{session_id}/line_items"
     return objects.page(url, lines[start : start + limit], has_more=len(lines) > start + limit)
 

@@ -89,6 +89,9 @@ def test_lists_are_paged(sandbox: SandboxClient, sdk: stripe.StripeClient) -> No
     assert sdk.v1.checkout.sessions.list({"created": {"lt": 1000}}).data == []
     lines = sdk.v1.checkout.sessions.line_items.list(made[0])
     assert [line.description for line in lines.data] == ["T-shirt"]
+    path = f"/checkout/sessions/{made[0]}/line_items"
+    assert sandbox.get(path, starting_after=lines.data[0].id)["data"] == []
+    assert sandbox.api("GET", path, {"starting_after": "li_none"}).status_code == 404
 
 
 @pytest.mark.parametrize("span", [29 * 60, 24 * 3600 + 60])
