@@ -9,8 +9,6 @@ from .store import Document
 from .validation import check_length
 
 MOST = 3
-LONGEST_ANSWER = 255
-KINDS = ("dropdown", "numeric", "text")
 
 
 def make_fields(given: list[dict[str, Any]]) -> list[Document]:
@@ -27,7 +25,7 @@ def _make_field(given: dict[str, Any], param: str) -> Document:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,200}", given["key"]):
         raise ParameterError("Keys have letters and digits only.", param=f"{param}[key]")
     check_length(given["label"]["custom"], 50, f"{param}[label][custom]")
-    for other in KINDS:
+    for other in ("dropdown", "numeric", "text"):
         if other in given and other != kind:
             text = f"You passed `{other}` for a field of the type `{kind}`."
             raise ParameterError(text, param=f"{param}[{other}]")
@@ -52,5 +50,5 @@ def answer_error(field: Document, answer: str) -> str | None:
         return None if answer in known else "bad_option"
     if field["type"] == "numeric" and not (answer.isascii() and answer.isdecimal()):
         return "bad_digits"
-    least, most = details["minimum_length"] or 1, details["maximum_length"] or LONGEST_ANSWER
+    least, most = details["minimum_length"] or 1, details["maximum_length"] or 255
     return None if least <= len(answer) <= most and answer.isprintable() else "bad_length"
