@@ -14,8 +14,21 @@ from flask import Flask
 if TYPE_CHECKING:
     from shop.sandbox.mount import Mount
 
+from shop import (
+    accent,
+    db,
+    details,
+    errors,
+    extensions,
+    i18n,
+    logs,
+    mail,
+    migrations,
+    pages,
+    security,
+    stamps,
+)
 from shop import config as settings
-from shop import db, errors, extensions, i18n, logs, mail, migrations, pages, security, stamps
 
 # Werkzeug compiles the sandbox's addresses, which Python 3.11 cannot do in two threads at once.
 _loading = Lock()
@@ -83,7 +96,7 @@ def _version_static_files(app: Flask) -> None:
 
 def _add_packages(app: Flask) -> None:
     from shop import board, catalog, cli, owner, payments
-    from shop.catalog import cart, products
+    from shop.catalog import cart, deliveries, products
     from shop.owner import access, commands
     from shop.payments.views import order_waiting
 
@@ -95,9 +108,14 @@ def _add_packages(app: Flask) -> None:
     app.cli.add_command(cli.shop)
     app.add_url_rule("/healthz", "healthz", db.health)
     app.add_url_rule("/robots.txt", "robots", security.robots)
+    app.add_url_rule("/accent/<colour:colour>.css", "accent", accent.stylesheet)
     # The pages of one package show the words of another, without an import between them.
     app.jinja_env.globals.update(
-        shop_window=products.window, cart_count=cart.count, order_waiting=order_waiting
+        shop_window=products.window,
+        cart_count=cart.count,
+        order_waiting=order_waiting,
+        details=details.shown,
+        ways_to_send=deliveries.count,
     )
 
 

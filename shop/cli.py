@@ -294,5 +294,10 @@ def _say_refunded(amounts: list[Money], number: int) -> None:
 
 def _order_json(order: Order) -> dict[str, Any]:
     payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
-    extra = {"payment_intent": (payments or [None])[0], "created": order.created_at.isoformat()}
-    return order.to_dict() | extra
+    return order.to_dict() | {
+        "payment_intent": (payments or [None])[0],
+        "created": order.created_at.isoformat(),
+        "email": order.email,
+        "shipping": order.address.to_dict() if order.address else None,
+        "shipped": order.shipped_at.isoformat() if order.shipped_at else None,
+    }

@@ -9,10 +9,11 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from shop.board.models import Topic
-from shop.catalog import goods, pictures
-from shop.catalog.models import Product
+from shop.catalog import deliveries, goods, pictures
+from shop.catalog.models import Delivery, Product
 from shop.db import db, end_read, write
 from shop.demo_pictures import draw
+from shop.details import current
 
 
 def fill() -> int:
@@ -48,6 +49,10 @@ def _fill() -> int:
             for name, stock in kinds:
                 goods.add_variant(product, {"name": name, "stock": stock})
             added += 1
+    if db.session.scalar(select(Delivery.id).limit(1)) is None:
+        for delivery in _deliveries():
+            deliveries.add(delivery)
+            added += 1
     if db.session.scalar(select(Topic.id).limit(1)) is None:
         topics = _topics()
         for topic in topics:  # one by one: the last is the newest
@@ -73,6 +78,16 @@ def _goods() -> list[dict[str, Any]]:
         {"slug": "hoodie", "name": _("Hoodie"), "unit_amount": 5800, "stock": None,
          "kinds": (("S", 8), ("M", 12), ("L", 3), ("XL", 0)),
          "description": _("Brushed on the inside, with a pocket that holds a book.")},
+    ]  # fmt: skip
+
+
+def _deliveries() -> list[dict[str, Any]]:
+    """Return the sample deliveries; amounts in minor units."""
+    rate = goods.usual_tax_rate()
+    return [
+        {"name": _("Pick-up in the shop"), "amount": 0, "tax_rate": rate},
+        {"name": _("Parcel"), "amount": 600, "free_from_amount": 8000, "tax_rate": rate,
+         "countries": current().home_country},
     ]  # fmt: skip
 
 

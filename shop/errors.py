@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
@@ -148,6 +148,7 @@ def _database_down(error: Exception) -> ResponseReturnValue:
     if isinstance(error, ours) and getattr(orig, "sqlstate", None) not in NO_RIGHTS:
         raise error  # a mistake of the shop
     current_app.logger.error("database: %s", error)
+    g.database_down = True
     message = _(
         "The shop's database does not answer. Nothing was charged by this page; please try again "
         "in a minute."

@@ -1,12 +1,13 @@
 """Which language a visitor reads, and how money and dates look in it."""
 
 import re
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from urllib.parse import urlencode
 
 from flask import Flask, current_app, g, has_request_context, request, session, url_for
-from flask_babel import format_datetime, get_locale
+from flask_babel import format_date, format_datetime, get_locale
 
 from shop.config import LANGUAGES
 from shop.extensions import babel
@@ -20,6 +21,8 @@ def init_languages(app: Flask) -> None:
     app.jinja_env.filters.update(
         money=format_money,
         moment=format_moment,
+        day=format_day,
+        percent=format_percent,
         # As HTML's `datetime` attribute takes an instant, and back.
         isoformat=partial(datetime.isoformat, timespec="seconds"),
         instant=datetime.fromisoformat,
@@ -68,6 +71,16 @@ def format_moment(moment: datetime) -> str:
     """Return a date and time in the reader's language and the shop's time zone."""
     pattern = "y年M月d日 H:mm" if current_language() == "ja" else "MMM d, y, h:mm a"
     return str(format_datetime(moment, pattern))
+
+
+def format_percent(rate: int) -> str:
+    """Return a rate in hundredths of a percent as people write it: 10%, 7.7%."""
+    return f"{Decimal(rate) / 100:f}".removesuffix(".00") + "%"
+
+
+def format_day(day: date) -> str:
+    """Return a day in the reader's language."""
+    return str(format_date(day, "y年M月d日" if current_language() == "ja" else "MMMM d, y"))
 
 
 def _remember_choice() -> None:

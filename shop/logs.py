@@ -14,8 +14,10 @@ TYPED = re.compile(
     r".*?(?= for (?:key|column) | at line \d|\n\[SQL|\n\n|\Z)",
     re.DOTALL,
 )
-# At debug level the SDK logs what it posts, card tokens too, and the engine the rows it reads.
-LOGGERS = ("shop", "shop.sandbox", "stripe", "sqlalchemy.engine.Engine")
+# At debug level the SDK logs what it posts and is answered, and the engine the rows it reads: names
+# and addresses of customers.
+WITH_ADDRESSES = ("stripe", "sqlalchemy.engine.Engine")
+LOGGERS = ("shop", "shop.sandbox", *WITH_ADDRESSES)
 
 
 def init_logging(app: Flask) -> None:
@@ -27,6 +29,8 @@ def init_logging(app: Flask) -> None:
 
 def redact(record: logging.LogRecord) -> bool:
     """Cut every secret in the record to its kind, traceback included. True: the record is kept."""
+    if record.levelno < logging.INFO and record.name in WITH_ADDRESSES:
+        return False
     record.msg, record.args = _redacted(record.getMessage()), None
     if record.exc_info and not record.exc_text:
         # Every formatter takes the text that is there already.

@@ -20,7 +20,7 @@ from flask_wtf.csrf import generate_csrf
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 from markupsafe import Markup
 
-from shop import stamps
+from shop import details, stamps
 from shop.i18n import current_language, visitor_language
 
 # Nobody outside this process knows it, so nobody can write it into a post.
@@ -104,7 +104,8 @@ def kept_page(view: Callable[..., str]) -> Callable[..., Response]:
         g.stamps = stamps.read()
         pieces = current_app.jinja_env.globals["cart_count"]()  # type: ignore[operator]
         address = request.host, request.script_root, request.full_path
-        key = (*address, visitor_language(), pieces, *sorted(g.stamps.items()))
+        closed = details.current().is_closed  # ends with a day, and not with a stamp
+        key = (*address, visitor_language(), pieces, closed, *sorted(g.stamps.items()))
         kept = current_app.extensions["kept"]
         html = kept.get(key)
         if html is None:

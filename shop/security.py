@@ -14,7 +14,7 @@ from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from itsdangerous import URLSafeTimedSerializer
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.routing import IntegerConverter
+from werkzeug.routing import BaseConverter, IntegerConverter
 
 from shop.config import is_loopback
 from shop.parsers import DEFAULT_PORTS
@@ -32,8 +32,8 @@ SAME_EVERYWHERE = (
 )
 # What search engines may list and browsers keep, by endpoint or blueprint. All else is private.
 PUBLIC = (
-    "board", "catalog.index", "catalog.product", "catalog.picture", "static", "bootstrap.static",
-    "robots",
+    "board", "catalog.index", "catalog.product", "catalog.picture", "catalog.legal_notice",
+    "catalog.privacy", "catalog.sitemap", "static", "bootstrap.static", "robots", "accent",
 )  # fmt: skip
 
 
@@ -55,6 +55,12 @@ class RowIdConverter(IntegerConverter):
 
     def __init__(self, map: Any) -> None:  # noqa: A002 — werkzeug's name
         super().__init__(map, max=2**63 - 1)
+
+
+class ColourConverter(BaseConverter):
+    """Six digits of a colour in an address."""
+
+    regex = "[0-9a-f]{6}"
 
 
 class SessionCookie(SecureCookieSessionInterface):
@@ -87,7 +93,7 @@ class SessionCookie(SecureCookieSessionInterface):
 
 def init_security(app: Flask) -> None:
     """Set up cookies, host and origin checks, and the headers of every answer."""
-    app.url_map.converters["row"] = RowIdConverter
+    app.url_map.converters |= {"row": RowIdConverter, "colour": ColourConverter}
     app.extensions["latest_root"] = None
     app.extensions["address"] = "http://127.0.0.1:5000/"
     with suppress(OSError):
@@ -167,6 +173,7 @@ def robots() -> Response:
     """
     paths = ("/cart", "/payments/", "/sandbox/")
     lines = "".join(f"Disallow: {request.script_root}{path}\n" for path in paths)
+    lines += f"Sitemap: {external_url('catalog.sitemap')}\n"
     return Response(f"User-agent: *\n{lines}", mimetype="text/plain")
 
 

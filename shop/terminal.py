@@ -97,8 +97,14 @@ def order_story(order: Order, disputes: Iterable[Dispute], mails: Iterable[Mail]
         (f"  {line.quantity} x", line.name, Money(line.unit_amount * line.quantity, order.currency))
         for line in order.lines
     ]
+    if order.delivery:
+        lines.append(("", f"Delivery: {order.delivery_name}", order.delivery))
     lines.append(("", "Total", order.total))
     yield from table((), [(*names, in_words(money)) for *names, money in lines], right=(2,))
+    if order.address:
+        yield from ("", "Goes to", *(f"  {_plain(line)}" for line in order.address.lines))
+    elif order.is_sent:
+        yield from ("", "The goods are to be sent, but no address is known.")
     moves = [
         (entry.created_at, entry.kind, entry.money,
          REFUNDS.get(entry.state, entry.state) if entry.kind == "refund" else "", entry.stripe_id)

@@ -21,6 +21,9 @@ _ALL = {
     "DATABASE_PASSWORD": "Mz1sF6jPo3",
     "TASK_TOKEN": "Ek9rC5yXi8",
     "OWNER_PASSWORD": "Lb2dS7uWn4",
+    # Where a customer lives, and their telephone.
+    "an address": "Canary Lane 77",
+    "a telephone": "09055501234",
     # What most tests pay with is as secret as a card token of Stripe's.
     "a named card token": "tok_visa",
 }

@@ -30,6 +30,9 @@ class Sold:
     token: str = "token"
     name: str = "T-shirt <日本>"
     created_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    is_sent: bool = False
+    lacks_address: bool = False
+    address: Any = None
 
     def to_dict(self) -> dict[str, Any]:
         line = {"name": self.name, "quantity": 2, "unit_amount": 2000, "amount": 4000}

@@ -1,4 +1,4 @@
-"""The visitor's cart: an id and quantities of products in the signed cookie, never prices."""
+"""The visitor's cart, in the signed cookie: an id, quantities, a delivery, and no prices."""
 
 import secrets
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from flask import session
 from flask_babel import lazy_gettext as _l
 
-from shop.catalog import products
+from shop.catalog import deliveries, products
+from shop.catalog.deliveries import DeliveryChoice
 from shop.catalog.models import Product
 from shop.catalog.products import BadQuantity, Choice
 from shop.errors import ShopError
@@ -71,6 +72,18 @@ def look() -> tuple[list[Choice], list[Product]]:
     return [Choice(one, items[str(one.id)]) for one in sold], gone
 
 
+def choose_delivery(delivery_id: int) -> None:
+    """Keep how the goods in the cart shall come; raises DeliveryGone."""
+    deliveries.choose(choices(), delivery_id)
+    session["cart"] = _cart() | {"delivery": delivery_id}
+
+
+def delivery(offered: list[DeliveryChoice]) -> DeliveryChoice | None:
+    """Return the one of these deliveries that is kept with the cart, else the first."""
+    kept = [offer for offer in offered if offer.delivery.id == _cart().get("delivery")]
+    return next(iter(kept or offered), None)
+
+
 def empty() -> None:
     """Begin a new, empty cart."""
     session.pop("cart", None)
@@ -94,4 +107,4 @@ def _set(product_id: int, quantity: int) -> None:
 
 
 def _keep(items: dict[str, int]) -> None:
-    session["cart"] = {"id": cart_id(), "items": items}
+    session["cart"] = _cart() | {"items": items}

@@ -74,7 +74,7 @@ class BadValue(ShopError):
     status = 422
 
 
-def read_price(raw: str) -> int:
+def read_price(raw: str, least: int = 1) -> int:
     """Return a price as a person writes it ("2,000", "19.99", in wide figures too) in minor units.
 
     Raises BadValue.
@@ -93,7 +93,7 @@ def read_price(raw: str) -> int:
         raise BadValue(
             BAD_PRICE, currency=currency.upper(), example="2,000" if is_whole else "19.99"
         ) from error
-    if amount < 1:
+    if amount < least:
         raise BadValue(_l("A price is more than nothing."))
     if amount > MOST_AMOUNT:
         raise BadValue(_l("Stripe takes no more than %(most)s at once.",

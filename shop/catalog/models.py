@@ -132,6 +132,42 @@ class Picture(Base):
         return {min(wide, self.width): f"{self.hash}-{wide}" for wide in reversed(PICTURE_WIDTHS)}
 
 
+class Delivery(Base):
+    """A way for goods to come to the customer; the tax (hundredths of a percent) is in its price.
+
+    It costs `amount` (minor units), and nothing where the goods cost `free_from_amount` or more.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (CheckConstraint("amount >= 0", name="amount_not_negative"), GOODS)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    amount: Mapped[int] = mapped_column(BigInteger)
+    free_from_amount: Mapped[int | None] = mapped_column(BigInteger)
+    # Stripe's codes of the countries it goes to, with spaces between; none where it is fetched.
+    countries: Mapped[str] = mapped_column(Text, default="")
+    tax_rate: Mapped[int] = mapped_column(default=0)
+    position: Mapped[int] = mapped_column(default=0)
+
+    @property
+    def is_pickup(self) -> bool:
+        """Whether the customer comes for the goods, so that no address is asked for."""
+        return not self.countries
+
+    @property
+    def free_from(self) -> Money | None:
+        """From what price of the goods on it costs nothing, None where it always costs the same."""
+        if not self.amount or self.free_from_amount is None:
+            return None
+        return Money(self.free_from_amount, current_app.config["SHOP_CURRENCY"])
+
+    def price_for(self, goods: Money) -> Money:
+        """Return what it costs where the goods cost this."""
+        is_free = self.free_from is not None and goods.amount >= self.free_from.amount
+        return Money(0 if is_free else self.amount, goods.currency)
+
+
 class PictureFile(Base):
     """A file of a picture, by its name in the address. In a table of its own: lists read none."""
 

@@ -126,6 +126,13 @@ def get_product(slug: str) -> Product:
     return product
 
 
+def slugs(most: int = 40_000) -> Sequence[str]:
+    """Return the addresses of the products on sale, the newest first."""
+    mine = select(Product.slug).where(Product.active, Product.slug.is_not(None))
+    found = db.session.scalars(mine.order_by(Product.id.desc()).limit(most))
+    return [str(slug) for slug in found]
+
+
 def find_products(ids: Iterable[int]) -> Sequence[Product]:
     """Return the products and variants with these ids, hidden ones too, oldest first."""
     mine = select(Product).where(Product.id.in_(ids)).order_by(Product.id)

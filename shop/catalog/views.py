@@ -5,9 +5,11 @@ from typing import Any
 from flask import Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from markupsafe import escape
 
-from shop.catalog import bp, cart, pictures, products
+from shop.catalog import bp, cart, deliveries, legal, pictures, products
 from shop.catalog.models import Product
+from shop.catalog.products import Choice
 from shop.errors import page, wants_json
 from shop.pages import kept_page
 from shop.parsers import visible, whole_number
@@ -29,7 +31,7 @@ def index() -> str:
 @kept_page
 def product(slug: str) -> str:
     """Show one product with its variants."""
-    return render_template("catalog/product.html", product=products.get_product(slug))
+    return _product_page(products.get_product(slug))
 
 
 @bp.app_template_global()
@@ -66,10 +68,28 @@ def choose_variant(missing: products.ChooseVariant) -> ResponseReturnValue:
     """Show the variants to who has chosen none."""
     if wants_json():
         return page(missing.status, missing.code, str(missing.title), missing.message)
-    shown = products.get_product(missing.slug or "")
-    typed = {"refusal": missing, "quantity": request.form.get("quantity")}
-    html = render_template("catalog/product.html", product=shown, **typed)
-    return html, missing.status
+    names = {"refusal": missing, "quantity": request.form.get("quantity")}
+    names["delivery"] = request.form.get("delivery")
+    return _product_page(products.get_product(missing.slug or ""), **names), missing.status
+
+
+def _product_page(shown: Product, **names: Any) -> str:
+    one = [Choice((shown.variants or [shown])[0], 1)]
+    offers = deliveries.offers(one)
+    return render_template("catalog/product.html", product=shown, offers=offers, **names)
+
+
+@bp.app_errorhandler(deliveries.DeliveryGone)
+def choose_delivery_again(gone: deliveries.DeliveryGone) -> ResponseReturnValue:
+    """Ask who was about to pay for another delivery, and go on from there."""
+    if wants_json():
+        return page(gone.status, gone.code, str(gone.title), gone.message)
+    choices = products.choose(gone.wanted)
+    fields = {k: v for k, v in request.form.items() if k in ("order", "product_id", "quantity")}
+    names = {"refusal": gone, "choices": choices, "offers": deliveries.offers(choices)}
+    names["goods"] = products.total(choices)
+    html = render_template("catalog/choose_delivery.html", fields=fields, **names)
+    return html, gone.status
 
 
 @bp.get("/pictures/<name>")
@@ -90,8 +110,13 @@ def picture(name: str) -> ResponseReturnValue:
 def cart_page() -> ResponseReturnValue:
     """Show the cart."""
     choices, gone = cart.look()
-    total = products.total(choices) if choices else None
-    return render_template("catalog/cart.html", choices=choices, gone=gone, total=total)
+    names: dict[str, Any] = {"choices": choices, "gone": gone}
+    if choices:
+        offers = deliveries.offers(choices)
+        chosen = cart.delivery(offers)
+        names |= {"offers": offers, "chosen": chosen}
+        names |= {"goods": products.total(choices), "total": deliveries.total(choices, chosen)}
+    return render_template("catalog/cart.html", **names)
 
 
 @bp.post("/cart/items")
@@ -107,6 +132,46 @@ def change_cart(product_id: int) -> ResponseReturnValue:
     """Change how many of a product are in the cart."""
     cart.change(product_id, _number("quantity"))
     return redirect(url_for("catalog.cart_page"), 303)
+
+
+@bp.post("/cart/delivery")
+def choose_delivery() -> ResponseReturnValue:
+    """Keep how the goods in the cart shall come."""
+    try:
+        cart.choose_delivery(_number("delivery"))
+    except deliveries.DeliveryGone as gone:
+        if wants_json():
+            raise
+        flash(gone.message)
+    return redirect(url_for("catalog.cart_page", _anchor="delivery"), 303)
+
+
+@bp.get("/legal")
+def legal_notice() -> str:
+    """Show who sells here and what the law wants said."""
+    return render_template("catalog/legal.html", items=legal.notice())
+
+
+@bp.get("/privacy")
+def privacy() -> str:
+    """Show what is stored of whom, and for how long."""
+    return render_template("catalog/privacy.html")
+
+
+@bp.get("/sitemap.xml")
+def sitemap() -> Response:
+    """List the pages that search engines may show. https://www.sitemaps.org/protocol.html"""
+    pages = ("board.index", "catalog.index", "catalog.legal_notice", "catalog.privacy")
+    found = [external_url(endpoint) for endpoint in pages]
+    found += [external_url("catalog.product", slug=slug) for slug in products.slugs()]
+    urls = "".join(f"<url><loc>{escape(address)}</loc></url>" for address in found)
+    xml = '<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="{}">{}</urlset>\n'
+    return Response(
+        xml.format("http://www.sitemaps.org/schemas/sitemap/0.9", urls), mimetype="application/xml"
+    )
+
+
+bp.add_app_template_global(legal.terms)
 
 
 def _number(name: str, default: str = "") -> int:

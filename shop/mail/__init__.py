@@ -13,6 +13,14 @@ from flask import Flask, Response, current_app, request
 from shop.mail import outbox
 from shop.security import external_url, has_public_address
 
+# As their signs say it. https://docs.stripe.com/payments/konbini
+STORES = {
+    "familymart": "FamilyMart",
+    "lawson": "Lawson",
+    "ministop": "MINISTOP",
+    "seicomart": "Seicomart",
+}
+
 
 class Order(Protocol):
     """What messages read of an order; mail may not import `orders.models.Order` itself."""
@@ -28,6 +36,18 @@ class Order(Protocol):
         """The goods."""
 
     @property
+    def is_sent(self) -> bool:
+        """Whether the goods are sent to an address."""
+
+    @property
+    def lacks_address(self) -> bool:
+        """Whether it is not known, or not quite, where they are to be sent."""
+
+    @property
+    def address(self) -> Any:
+        """Where they go, None where that is not known."""
+
+    @property
     def pictures(self) -> dict[int, Any]:
         """The first picture of each product, by the product's id."""
 
@@ -37,18 +57,23 @@ class Order(Protocol):
 
 def customer_paid(order: Order, goods_missing: bool = False) -> None:
     """Thank the customer and send the receipt; goods that are gone are not promised."""
-    _tell_customer(order, "customer_paid", goods_missing=goods_missing)
+    _tell_customer(order, "customer_paid", goods_missing=goods_missing, **_sending(order))
 
 
 def customer_awaiting(
-    order: Order, awaited_from: str, slip: str | None, until: datetime | None
+    order: Order,
+    awaited_from: str,
+    slip: str | None,
+    until: datetime | None,
+    codes: Sequence[Sequence[str]] = (),
 ) -> None:
     """Tell the customer where the money is to come from (as `awaited_from`), and until when.
 
-    `slip` is the address of what they pay with at a counter.
+    `slip` is the address of what they pay with at a counter, `codes` each store with its numbers.
     """
-    end = until.isoformat() if until else None
-    _tell_customer(order, "customer_awaiting", awaited_from=awaited_from, slip=slip, until=end)
+    said = {"awaited_from": awaited_from, "slip": slip, "codes": list(codes)} | _sending(order)
+    said["until"] = until.isoformat() if until else None
+    _tell_customer(order, "customer_awaiting", "", **said)
 
 
 def customer_received(order: Order) -> None:
@@ -63,7 +88,7 @@ def customer_refunded(order: Order, amount: int, currency: str, refund_id: str) 
 
 def customer_shipped(order: Order) -> None:
     """Tell the customer that the goods are on their way."""
-    _tell_customer(order, "customer_shipped")
+    _tell_customer(order, "customer_shipped", **_sending(order))
 
 
 def customer_links(orders: Sequence[Order], language: str) -> None:
@@ -79,7 +104,7 @@ def customer_links(orders: Sequence[Order], language: str) -> None:
 
 def staff_new_order(order: Order, missing: str | None = None) -> None:
     """Tell the shop that an order was paid; `missing`: the name of goods that are gone."""
-    _tell_staff(order, "staff_new_order", missing=missing)
+    _tell_staff(order, "staff_new_order", missing=missing, **_sending(order))
 
 
 def staff_needs_review(order: Order) -> None:
@@ -118,6 +143,11 @@ def staff_dispute_closed(
     _tell_staff(order, "staff_dispute_closed", dispute_id, **more)
 
 
+def slip_stores(codes: Sequence[Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
+    """Return the name of each store where a slip can be paid, with the numbers that it asks for."""
+    return [(STORES.get(store, store), numbers) for store, *numbers in codes]
+
+
 def init_mail(app: Flask) -> None:
     """Send one waiting message after each successful POST, once the visitor has the answer."""
 
@@ -127,6 +157,8 @@ def init_mail(app: Flask) -> None:
                 outbox.send_due()
             except Exception:  # the visitor has the answer, so only the log can be told
                 app.logger.exception("mail was not sent")
+
+    app.jinja_env.globals["slip_stores"] = slip_stores
 
     @app.after_request
     def send_afterwards(response: Response) -> Response:
@@ -143,7 +175,14 @@ def _tell_customer(order: Order, kind: str, about: str = "", **more: Any) -> Non
 
 def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
     to, language = current_app.config["SHOP_OWNER_EMAIL"], current_app.config["SHOP_LOCALE"]
-    outbox.put(f"order-{order.id}", kind, to, language, _said(order) | more, about)
+    desk = {"desk": external_url("owner.order", number=order.id), "email": order.email}
+    outbox.put(f"order-{order.id}", kind, to, language, _said(order) | desk | more, about)
+
+
+def _sending(order: Order) -> dict[str, Any]:
+    """Return what a message says of where the goods go."""
+    lines = order.address.lines if order.address else []
+    return {"sent": order.is_sent, "lacks_address": order.lacks_address, "address": lines}
 
 
 def _said(order: Order) -> dict[str, Any]:

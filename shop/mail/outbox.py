@@ -200,12 +200,15 @@ def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
     message = EmailMessage(ON_THE_WIRE)
     names = {"order": json.loads(mail.context), "language": mail.language}
+    shop_name = " ".join(current_app.config["SHOP_NAME"].split())
     with force_locale(mail.language):
         subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
+        names |= {"subject": subject, "heading": subject.strip().removesuffix(f" · {shop_name}")}
         message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
         message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
     message["Subject"] = " ".join(subject.split())
-    message["From"] = sender = _address(current_app.config["SHOP_MAIL_FROM"])
+    sender = _address(current_app.config["SHOP_MAIL_FROM"])
+    message["From"] = Address(shop_name, sender.username, sender.domain)
     try:
         message["To"] = _address(mail.recipient)
     except ValueError as error:

@@ -12,6 +12,9 @@ from shop.catalog.models import Picture
 from shop.db import Base, Key, RowId, UtcDateTime, now
 from shop.money import Money
 
+ADDRESS_FIELDS = (
+    "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
+)  # fmt: skip
 # A refund in one of these states is money that the customer has or gets.
 REFUND_COUNTS = ("pending", "succeeded")
 
@@ -55,6 +58,13 @@ class Order(Base):
     email: Mapped[str | None] = mapped_column(Text)
     # The address in lower case, by which lost links are found.
     email_key: Mapped[str | None] = mapped_column(Key, index=True)
+    # The delivery as it was when the goods were ordered; `amount` has its price in it.
+    delivery_id: Mapped[int | None] = mapped_column(RowId)
+    delivery_name: Mapped[str | None] = mapped_column(Text)
+    delivery_amount: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    delivery_tax_rate: Mapped[int] = mapped_column(default=0, server_default="0")
+    # Where it may be sent to, as Delivery has it; none where nothing is sent.
+    delivery_countries: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -62,6 +72,7 @@ class Order(Base):
     lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
     ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
     timeline: Mapped[list["TimelineEntry"]] = relationship(order_by="TimelineEntry.id")
+    address: Mapped["Address | None"] = relationship()
 
     @validates("email")
     def _keep_email_key(self, _name: str, email: str | None) -> str | None:
@@ -77,6 +88,26 @@ class Order(Base):
     def total(self) -> Money:
         """What the order costs."""
         return Money(self.amount, self.currency)
+
+    @property
+    def delivery(self) -> Money | None:
+        """What the delivery costs, None where the order has none."""
+        if self.delivery_name is None:
+            return None
+        return Money(self.delivery_amount, self.currency)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the goods are sent to an address."""
+        return bool(self.delivery_countries)
+
+    @property
+    def lacks_address(self) -> bool:
+        """Whether the goods are to be sent, but it is not known where to, or not quite."""
+        if not self.is_sent:
+            return False
+        address, allowed = self.address, (self.delivery_countries or "").split()
+        return address is None or not address.is_complete or address.country not in allowed
 
     @property
     def pictures(self) -> dict[int, Picture]:
@@ -108,6 +139,9 @@ class Order(Base):
             "refunded": sum(m.amount for m in self.refunded if m.currency == self.currency),
             "currency": self.currency,
             "mode": self.mode,
+            "delivery": {"name": self.delivery_name, "amount": self.delivery_amount}
+            if self.delivery
+            else None,
             "lines": [
                 {
                     "name": line.name,
@@ -136,6 +170,61 @@ class OrderLine(Base):
     quantity: Mapped[int]
     unit_amount: Mapped[int] = mapped_column(BigInteger)
     tax_rate: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+class Address(Base):
+    """Where the goods of an order go, as the customer wrote it. Erased with the person.
+
+    The link to an order shows town and postcode of it, and no page that a stranger may see more.
+    """
+
+    __tablename__ = "addresses"
+
+    order_id: Mapped[int] = mapped_column(
+        ForeignKey("orders.id"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str] = mapped_column(Text, default="")
+    line1: Mapped[str] = mapped_column(Text, default="")
+    line2: Mapped[str] = mapped_column(Text, default="")
+    city: Mapped[str] = mapped_column(Text, default="")
+    # A prefecture, in Japan.
+    state: Mapped[str] = mapped_column(Text, default="")
+    postal_code: Mapped[str] = mapped_column(Text, default="")
+    # Two letters, as Stripe has them.
+    country: Mapped[str] = mapped_column(Text, default="")
+    phone: Mapped[str] = mapped_column(Text, default="")
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a parcel with it may arrive."""
+        return bool(self.name and self.line1 and self.country)
+
+    @property
+    def lines(self) -> list[str]:
+        """The address as it stands on a parcel, in the order of its country."""
+        if self.country == "JP":
+            post = f"〒{self.postal_code}" if self.postal_code else ""
+            found = [post, f"{self.state}{self.city}{self.line1}", self.line2, self.name]
+        else:
+            from babel import Locale
+
+            town = " ".join(filter(None, (self.postal_code, self.city, self.state)))
+            country = Locale("en").territories.get(self.country, self.country)
+            found = [self.name, self.line1, self.line2, town, country.upper()]
+        return [line for line in (*found, self.phone) if line]
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields by their names."""
+        return {name: getattr(self, name) for name in ADDRESS_FIELDS}
+
+    @property
+    def place(self) -> str:
+        """Town and postcode, in the order of the country."""
+        if self.country == "JP":
+            parts = f"〒{self.postal_code}" if self.postal_code else "", self.state, self.city
+        else:
+            parts = self.postal_code, self.city, self.state
+        return " ".join(filter(None, parts))
 
 
 class LedgerEntry(Base):

@@ -10,7 +10,9 @@ from flask import current_app
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
-from shop.catalog import products
+from shop import details
+from shop.catalog import deliveries, products
+from shop.catalog.deliveries import DeliveryChoice
 from shop.catalog.products import Choice
 from shop.db import db
 from shop.errors import ShopError
@@ -25,6 +27,15 @@ class BuyingOff(ShopError):
     status = 503
     code = "buying_off"
     message = _l("Paying is switched off for now. Nothing was charged; please come back later.")
+
+
+class ShopClosed(ShopError):
+    """The owner is away: the shop is looked at, and nothing is sold."""
+
+    status = 503
+    code = "closed"
+    title = _l("The shop is closed")
+    message = _l("Nothing was charged, and your cart is kept. %(note)s")
 
 
 class NothingToBuy(ShopError):
@@ -64,23 +75,33 @@ def refuse_where_off() -> None:
         raise BuyingOff
 
 
-def dedup_key(choices: Sequence[Choice], buyer: Buyer) -> str:
+def refuse_where_closed(key: str) -> None:
+    """Raise ShopClosed on closed days; who has an open order for this wish may finish it."""
+    open_order = select(Order.id).where(Order.dedup_key == key)
+    if details.current().is_closed and db.session.scalar(open_order) is None:
+        raise ShopClosed(note=details.current().closed_words)
+
+
+def dedup_key(choices: Sequence[Choice], chosen: DeliveryChoice | None, buyer: Buyer) -> str:
     """Return what is the same for the same wish of the same visitor: for a double click, say."""
     lines = sorted((c.product.id, c.quantity, c.product.price.amount) for c in choices)
     config = current_app.config
     wish = [config["SHOP_MODE"], config["SHOP_CURRENCY"], buyer.visitor, buyer.cart_id, lines]
+    if chosen:
+        wish.append([chosen.delivery.id, chosen.price.amount])
     secret = config["SECRET_KEY"].encode()
     return hmac.new(secret, json.dumps(wish).encode(), hashlib.sha256).hexdigest()
 
 
-def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
+def find_or_make(wanted: Sequence[tuple[int, int]], delivery_id: int | None, buyer: Buyer) -> str:
     """Return the token of the open order for this wish, or of a new one; inside write().
 
-    `wanted`: product ids and quantities. Raises SoldOut, AmountTooLarge, AlreadyOrdered, and
-    what choose() raises.
+    `wanted`: product ids and quantities; without a delivery it is the first that fits. Raises
+    SoldOut, AmountTooLarge, AlreadyOrdered, DeliveryGone, and what products.choose() raises.
     """
     choices = products.choose(wanted)
-    key = dedup_key(choices, buyer)
+    chosen = deliveries.choose(choices, delivery_id)
+    key = dedup_key(choices, chosen, buyer)
     order = db.session.scalar(select(Order).where(Order.dedup_key == key))
     if order is not None:
         return order.token
@@ -89,7 +110,7 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     if paid is not None:
         raise states.AlreadyOrdered(paid)
     stock.release_other_modes()
-    order = _new_order(choices, buyer, key)
+    order = _new_order(choices, chosen, buyer, key)
     db.session.add(order)
     db.session.flush()
     missing = stock.reserve_stock(order)
@@ -99,11 +120,13 @@ def find_or_make(wanted: Sequence[tuple[int, int]], buyer: Buyer) -> str:
     return order.token
 
 
-def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
-    amount = products.total(choices).amount
+def _new_order(
+    choices: Sequence[Choice], chosen: DeliveryChoice | None, buyer: Buyer, key: str
+) -> Order:
+    amount = deliveries.total(choices, chosen).amount
     if amount > MOST_AMOUNT:
         raise AmountTooLarge
-    return Order(
+    order = Order(
         mode=current_app.config["SHOP_MODE"],
         currency=current_app.config["SHOP_CURRENCY"],
         amount=amount,
@@ -122,3 +145,10 @@ def _new_order(choices: Sequence[Choice], buyer: Buyer, key: str) -> Order:
             for choice in choices
         ],
     )
+    if chosen:
+        order.delivery_id = chosen.delivery.id
+        order.delivery_name = chosen.delivery.name
+        order.delivery_amount = chosen.price.amount
+        order.delivery_tax_rate = chosen.delivery.tax_rate
+        order.delivery_countries = chosen.delivery.countries
+    return order

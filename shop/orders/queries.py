@@ -1,6 +1,7 @@
 """Finding orders."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from flask import current_app
@@ -13,6 +14,8 @@ from shop.errors import ShopError
 from shop.orders import states
 from shop.orders.models import Order
 from shop.orders.states import AlreadyOrdered
+
+PAGE_SIZE = 50
 
 
 class OrderMissing(ShopError):
@@ -75,8 +78,32 @@ def find_by_number(number: int, *, only_in_mode: bool = True) -> Order:
 
 def list_orders(state: str | None = None) -> Sequence[Order]:
     """Return all orders of all modes, or those in one state, oldest first, with their ledgers."""
-    query = select(Order).order_by(Order.id).options(selectinload(Order.ledger))
+    query = (
+        select(Order)
+        .order_by(Order.id)
+        .options(selectinload(Order.ledger), selectinload(Order.address))
+    )
     return db.session.scalars(query.where(Order.state == state) if state else query).all()
+
+
+@dataclass(frozen=True)
+class OrderPage:
+    """A page of orders; `next_before` names the next page, None on the last."""
+
+    orders: Sequence[Order]
+    next_before: int | None
+
+
+def newest_page(before: int | None = None, most: int = PAGE_SIZE) -> OrderPage:
+    """Return a page of the orders of this mode, the newest first.
+
+    `before`: only those with a smaller number.
+    """
+    query = select(Order).where(in_mode()).order_by(Order.id.desc()).limit(most + 1)
+    if before is not None:
+        query = query.where(Order.id < before)
+    found = db.session.scalars(query.options(selectinload(Order.ledger))).all()
+    return OrderPage(found[:most], found[most - 1].id if len(found) > most else None)
 
 
 def find_by_reference(reference: str) -> Order | None:

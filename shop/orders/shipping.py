@@ -1,11 +1,14 @@
 """Goods on their way to the customer."""
 
+from collections.abc import Mapping
+
 from flask_babel import gettext as _
 
 from shop import mail
-from shop.db import now, write
+from shop.db import db, insert_once, now, write
 from shop.errors import ShopError
 from shop.orders import queries, states
+from shop.orders.models import Address, Order
 
 
 class NotReady(ShopError):
@@ -13,6 +16,23 @@ class NotReady(ShopError):
 
     status = 409
     code = "not_ready"
+
+
+def keep_address(order: Order, fields: Mapping[str, str]) -> None:
+    """Write down where the goods go, inside write(), if they are sent and nobody has said so yet.
+
+    `fields`: ADDRESS_FIELDS. The owner's own hand counts more than what Stripe says later.
+    """
+    if order.is_sent and insert_once(Address, order_id=order.id, **fields):
+        db.session.expire(order, ["address"])
+
+
+def replace_address(order: Order, fields: Mapping[str, str]) -> None:
+    """Write down where the goods go, inside write(), whatever was known before."""
+    if order.address is None:
+        order.address = Address()
+    for name, value in fields.items():
+        setattr(order.address, name, value)
 
 
 def ship(number: int) -> None:

@@ -4,6 +4,7 @@ from flask import current_app
 from sqlalchemy import select, update
 
 from shop.catalog import products
+from shop.catalog.models import LOW_STOCK, Product
 from shop.db import changed_rows, db
 from shop.orders.models import Order
 
@@ -36,3 +37,10 @@ def release_other_modes() -> None:
     holding = select(Order).where(Order.mode.in_(sorted(others)), Order.holds_stock)
     for order in db.session.scalars(holding):
         release_stock(order)
+
+
+def takes_the_last(order: Order) -> bool:
+    """Tell whether only few are left of something in the order, after it."""
+    ids = [line.product_id for line in order.lines]
+    few = select(Product.id).where(Product.id.in_(ids), Product.stock <= LOW_STOCK)
+    return db.session.scalar(few.limit(1)) is not None

@@ -5,6 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
+from shop.catalog import legal
 from shop.errors import ShopError, wants_json
 from shop.owner import access, audit, bp, owners
 from shop.owner.forms import LoginForm, PasswordForm, WayInForm
@@ -53,7 +54,7 @@ def logout() -> ResponseReturnValue:
 @bp.get("/")
 def today() -> str:
     """Show what there is to do."""
-    return render_template("owner/today.html")
+    return render_template("owner/today.html", missing=legal.missing())
 
 
 @bp.get("/account")

@@ -46,7 +46,7 @@ class WayInForm(FlaskForm):  # type: ignore[misc]
     password = PasswordField(_l("New password"))
 
 
-def _readable(read: Callable[[str], Any]) -> Callable[[Any, Field], None]:
+def readable(read: Callable[[str], Any]) -> Callable[[Any, Field], None]:
     """Return a validator that refuses what `read` cannot read, in its words."""
 
     def validate(_form: Any, field: Field) -> None:
@@ -58,18 +58,19 @@ def _readable(read: Callable[[str], Any]) -> Callable[[Any, Field], None]:
     return validate
 
 
-def _one_line(raw: Any) -> str:
+def one_line(raw: Any) -> str:
+    """Return what was typed on one line, without what nobody sees."""
     return visible(raw, goods.NAME_LENGTH * 2) or ""
 
 
 class GoodForm(FlaskForm):  # type: ignore[misc]
     """A product as its owner describes it."""
 
-    name = StringField(_l("What is it called?"), filters=[_one_line])
-    price = StringField(_l("Price"), [_readable(goods.read_price)])
-    stock = StringField(_l("How many are there?"), [_readable(goods.read_stock)])
+    name = StringField(_l("What is it called?"), filters=[one_line])
+    price = StringField(_l("Price"), [readable(goods.read_price)])
+    stock = StringField(_l("How many are there?"), [readable(goods.read_stock)])
     description = TextAreaField(_l("Description"), filters=[tidy])
-    tax_rate = StringField(_l("Tax in the price, in percent"), [_readable(goods.read_tax_rate)])
+    tax_rate = StringField(_l("Tax in the price, in percent"), [readable(goods.read_tax_rate)])
     needs_shipping = BooleanField(_l("It is sent in a parcel"), false_values=OFF, default=True)
     active = BooleanField(_l("Shown in the shop"), false_values=OFF, default=True)
     # What the owner saw: whether others have changed or bought something since.
@@ -103,7 +104,7 @@ def _price_or_none(raw: str) -> int | None:
 class VariantForm(GoodForm):
     """A variant: it costs what its product costs where it has no price of its own."""
 
-    price = StringField(_l("Price, if it is another"), [_readable(_price_or_none)])
+    price = StringField(_l("Price, if it is another"), [readable(_price_or_none)])
     description = tax_rate = needs_shipping = None  # type: ignore[assignment]
 
 

@@ -6,7 +6,10 @@ https://docs.stripe.com/payments/accept-a-payment-charges
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import abort, current_app, redirect, render_template, request, url_for
@@ -16,14 +19,15 @@ from flask_babel import lazy_gettext as _l
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response
 
-from shop.catalog import cart, products
+from shop.catalog import cart, deliveries
 from shop.db import end_read, now, write
 from shop.errors import DatabaseBusy, ShopError, wants_json
 from shop.i18n import current_language
 from shop.money import Money
-from shop.orders import links, place, queries, states
-from shop.parsers import is_mail_address
+from shop.orders import links, place, queries, shipping, states
+from shop.parsers import is_mail_address, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
+from shop.payments.forms import ShippingForm, shipping_form
 from shop.security import STRIPE_JS, content_security_policy, no_store, visitor
 from shop.throttle import TooFast, count
 
@@ -45,13 +49,26 @@ class Declined(ShopError):
     code = "card_declined"
 
 
+class BadShipping(ShopError):
+    """The address is not complete."""
+
+    status = 422
+    code = "bad_address"
+    message = _l(
+        "Something is missing in the address. Nothing was charged; please look at what is marked."
+    )
+
+
 class AuthenticationWanted(Exception):
     """The bank wants to ask the customer, which a charge cannot."""
 
 
-def charge(token: str, card_token: str, email: str | None) -> None:
+def charge(
+    token: str, card_token: str, email: str | None, address: Mapping[str, str] | None
+) -> None:
     """Charge the order's amount to a card token; return when it is settled.
 
+    `address`: where the goods go (ADDRESS_FIELDS), None where they are not sent.
     Raises UnusableCard, Declined, AuthenticationWanted, AlreadyOrdered, OrderMissing, and
     StripeUnreachable, after which the same charge is asked for again before any other.
     """
@@ -67,7 +84,10 @@ def charge(token: str, card_token: str, email: str | None) -> None:
         if attempts.open_of(order) is not None:  # the other one of two clicks
             raise gateway.OutcomeUnknown(order=token)
         order.email = email or order.email
-        receipt = {"receipt_email": email} if email else {}
+        more: dict[str, Any] = {"receipt_email": email} if email else {}
+        if address:
+            shipping.replace_address(order, address)
+            more["shipping"] = _shipping_params(address)
         what = {
             "amount": order.amount,
             "currency": order.currency,
@@ -75,7 +95,7 @@ def charge(token: str, card_token: str, email: str | None) -> None:
             "description": f"Order {order.number}",
         }
         return attempts.begin(
-            order, "charge", lambda labels: what | receipt | {"metadata": labels}, now()
+            order, "charge", lambda labels: what | more | {"metadata": labels}, now()
         ).id
 
     attempt_id = write(begin)
@@ -90,6 +110,13 @@ def charge(token: str, card_token: str, email: str | None) -> None:
         if not error.is_about_request:  # a key that is not valid, say: no card would do
             raise gateway.StripeUnreachable(order=token) from error
         raise UnusableCard from error
+
+
+def _shipping_params(address: Mapping[str, str]) -> dict[str, Any]:
+    """Return where the goods go as Stripe takes it: what is empty is left out."""
+    given = {name: value for name, value in address.items() if value}
+    contact: dict[str, Any] = {name: given.pop(name) for name in ("name", "phone") if name in given}
+    return contact | {"address": given}
 
 
 def _resume(token: str) -> None:
@@ -171,11 +198,23 @@ def _decline_in_words(reason: str) -> str:
 SECOND_CLICK = timedelta(minutes=10)
 
 
+@dataclass(frozen=True)
+class _Bill:
+    """What is paid on the card page: an order that waits, or the cart."""
+
+    order: str
+    total: Money
+    delivery_id: int | None
+    delivery_name: str | None
+    countries: list[str]
+
+
 @bp.get("/payments/card")
 def card() -> ResponseReturnValue:
     """Show the card page of an order or, without one, of the cart."""
     _refuse_where_off()
-    return _card_page(request.args.get("order", ""))
+    bill = _bill(request.args.get("order", ""), None)
+    return _card_page(bill, shipping_form(bill.countries))
 
 
 @bp.post("/payments/charge")
@@ -183,30 +222,46 @@ def charge_card() -> ResponseReturnValue:
     """Charge the card token; the amount is the order's, whatever the form says."""
     _refuse_where_off()
     email = request.form.get("email", "").strip()
-    token = request.form.get("order", "")
-    if email and not is_mail_address(email):
-        bad = links.BadAddress(
-            _("That is not an e-mail address. Nothing was charged; leave it empty for no receipt.")
-        )
-        return _card_page(token, bad, email), bad.status
+    wished = request.form.get("delivery")
     try:
-        # Before the cart becomes an order, which holds goods; its tries are then counted too.
-        count("charge", f"visitor {visitor()}", *([f"order {token}"] if token else []))
-        if not token:
-            token = checkout.order_goods(cart.choices(), _buyer())
-            count("charge", f"order {token}", with_network=False)
-        charge(token, request.form.get("stripeToken", ""), email or None)
-    except AuthenticationWanted:
-        return redirect(checkout.pay_again(token, _buyer()).url, 303)
+        bill = _bill(request.form.get("order", ""), whole_number(wished, -1) if wished else None)
     except place.NothingToBuy:
         just_ordered = queries.newest_ordered(visitor(), now() - SECOND_CLICK)
         if just_ordered is None:
             raise
-        token = just_ordered
+        return redirect(url_for("payments.order", token=just_ordered), 303)
+    except deliveries.DeliveryGone as gone:
+        if wants_json():
+            raise
+        bill = _bill("", None)
+        return _card_page(bill, shipping_form(bill.countries, request.form), gone), gone.status
+    form = shipping_form(bill.countries, request.form)
+    bad: ShopError | None = None
+    if email and not is_mail_address(email):
+        bad = links.BadAddress(
+            _("That is not an e-mail address. Nothing was charged; leave it empty for no receipt.")
+        )
+    elif bill.countries and not form.validate():
+        bad = BadShipping()
+    if bad:
+        if wants_json():
+            raise bad
+        return _card_page(bill, form, bad), bad.status
+    token = bill.order
+    try:
+        # Before the cart becomes an order, which holds goods; its tries are then counted too.
+        count("charge", f"visitor {visitor()}", *([f"order {token}"] if token else []))
+        if not token:
+            token = checkout.order_goods(cart.choices(), bill.delivery_id, _buyer())
+            count("charge", f"order {token}", with_network=False)
+        address = form.values() if bill.countries else None
+        charge(token, request.form.get("stripeToken", ""), email or None, address)
+    except AuthenticationWanted:
+        return redirect(checkout.pay_again(token, None, _buyer()).url, 303)
     except (Declined, UnusableCard, TooFast) as error:
         if wants_json():
             raise
-        return _card_page(token, error, email), error.status, error.headers
+        return _card_page(_bill(token, None), form, error), error.status, error.headers
     return redirect(url_for("payments.order", token=token), 303)
 
 
@@ -215,13 +270,13 @@ def _refuse_where_off() -> None:
         abort(404)
 
 
-def _card_page(token: str, error: ShopError | None = None, email: str = "") -> Response:
+def _card_page(bill: _Bill, form: ShippingForm, error: ShopError | None = None) -> Response:
     html = render_template(
         "payments/card.html",
-        total=_total(token),
-        order=token,
+        bill=bill,
+        form=form,
         error=error,
-        email=email,
+        email=request.form.get("email", ""),
         script=_script(),
         key=current_app.config["STRIPE_PUBLISHABLE_KEY"] or "pk_test_sandbox",
     )
@@ -234,16 +289,29 @@ def _card_page(token: str, error: ShopError | None = None, email: str = "") -> R
     return response
 
 
-def _total(token: str) -> Money:
+def _bill(token: str, delivery_id: int | None) -> _Bill:
+    """Return what an order costs and where it goes; without a token, the cart's goods.
+
+    Raises NothingToBuy, AlreadyOrdered, OrderMissing and DeliveryGone.
+    """
     if token:
         order = queries.get_order(token, only_in_mode=True)
         if order.state not in states.PAYABLE:
             raise states.AlreadyOrdered(token)
-        return order.total
+        countries = (order.delivery_countries or "").split()
+        return _Bill(token, order.total, order.delivery_id, order.delivery_name, countries)
     choices = cart.choices()
     if not choices:
         raise place.NothingToBuy
-    return products.total(choices)
+    if delivery_id is None:
+        chosen = cart.delivery(deliveries.offers(choices))
+    else:
+        chosen = deliveries.choose(choices, delivery_id)
+    total = deliveries.total(choices, chosen)
+    if chosen is None:
+        return _Bill("", total, None, None, [])
+    delivery = chosen.delivery
+    return _Bill("", total, delivery.id, delivery.name, delivery.countries.split())
 
 
 def _script() -> str:

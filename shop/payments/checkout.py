@@ -7,13 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from flask_babel import lazy_gettext as _l
 from sqlalchemy import select
 
-from shop.catalog import products
-from shop.catalog.models import Picture
+from shop.catalog import deliveries, products
+from shop.catalog.deliveries import DeliveryGone
 from shop.catalog.products import Choice
 from shop.db import db, end_read, now, write
 from shop.errors import ShopError
@@ -21,7 +20,7 @@ from shop.orders import place, queries, states
 from shop.orders.models import Order
 from shop.orders.place import Buyer
 from shop.payments import attempts, gateway, release, settle
-from shop.security import external_url, has_public_address
+from shop.payments.session import session_params
 
 MOST_ORDERS = 3
 
@@ -61,14 +60,14 @@ class _OrderClosed(Exception):
     """The order ended while its payment was to be started."""
 
 
-def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
+def buy(choices: Sequence[Choice], delivery_id: int | None, buyer: Buyer) -> Started:
     """Order these choices and start the payment; the same again is the same order and session.
 
-    Raises NothingToBuy, SoldOut, BuyingOff, AlreadyOrdered; BeingStarted and StripeUnreachable:
-    the order is kept.
+    Without a delivery it is the first that fits. Raises NothingToBuy, SoldOut, DeliveryGone,
+    BuyingOff, ShopClosed, AlreadyOrdered; BeingStarted and StripeUnreachable: the order is kept.
     """
     for _try in range(MOST_ORDERS):
-        token = order_goods(choices, buyer)
+        token = order_goods(choices, delivery_id, buyer)
         try:
             return _pay(token)
         except _OrderClosed:  # the order of an earlier visit had ended; the wish has not
@@ -76,10 +75,11 @@ def buy(choices: Sequence[Choice], buyer: Buyer) -> Started:
     raise gateway.StripeUnreachable(order=token)
 
 
-def pay_again(token: str, buyer: Buyer) -> Started:
+def pay_again(token: str, delivery_id: int | None, buyer: Buyer) -> Started:
     """Start or go on with the payment of an order; where it was given up, order the same anew.
 
-    Raises what buy() raises, and OrderMissing.
+    The delivery is the order's, unless that is no longer offered: then DeliveryGone asks for
+    another. Raises what buy() raises, and OrderMissing.
     """
     place.refuse_where_off()
     order = queries.get_order(token, only_in_mode=True)
@@ -95,10 +95,16 @@ def pay_again(token: str, buyer: Buyer) -> Started:
     # cart in another way wants more than was in it.
     is_mine = order.visitor == buyer.visitor
     cart_id = order.cart_id if is_mine and not queries.order_of_cart(order.cart_id) else None
-    return buy(products.choose(wanted), Buyer(buyer.visitor, cart_id, buyer.language))
+    choices = products.choose(wanted)
+    offered = [offer.delivery.id for offer in deliveries.offers(choices)]
+    if order.delivery_id in offered:
+        delivery_id = order.delivery_id
+    elif offered and delivery_id is None:
+        raise DeliveryGone(choices, token)
+    return buy(choices, delivery_id, Buyer(buyer.visitor, cart_id, buyer.language))
 
 
-def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
+def order_goods(choices: Sequence[Choice], delivery_id: int | None, buyer: Buyer) -> str:
     """Order these choices without starting a payment, and return the order's token.
 
     Raises what buy() raises, but for StripeUnreachable where Stripe need not be asked; and
@@ -108,17 +114,19 @@ def order_goods(choices: Sequence[Choice], buyer: Buyer) -> str:
     if not choices:
         raise place.NothingToBuy
     wanted = [(choice.product.id, choice.quantity) for choice in choices]
+    key = place.dedup_key(choices, deliveries.choose(choices, delivery_id), buyer)
+    place.refuse_where_closed(key)
     if buyer.cart_id:
-        _replace_other_orders(buyer, place.dedup_key(choices, buyer))
+        _replace_other_orders(buyer, key)
     release.sweep()
     try:
-        token = write(lambda: place.find_or_make(wanted, buyer))
+        token = write(lambda: place.find_or_make(wanted, delivery_id, buyer))
     except products.SoldOut:
         if not release.free_for(wanted, buyer.visitor):
             raise
-        token = write(lambda: place.find_or_make(wanted, buyer))
+        token = write(lambda: place.find_or_make(wanted, delivery_id, buyer))
     if buyer.cart_id:
-        _replace_other_orders(buyer, place.dedup_key(choices, buyer), before=token)
+        _replace_other_orders(buyer, key, before=token)
     return token
 
 
@@ -183,46 +191,8 @@ def _open_attempt(token: str) -> tuple[int, bool]:
             return found.id, False
         attempts.close(found.id, "failed")
     expires_at = now() + attempts.SESSION_LIFETIME
-
-    def params(labels: dict[str, str]) -> dict[str, Any]:
-        return _session_params(order, labels, int(expires_at.timestamp()))
-
+    params = partial(session_params, order, int(expires_at.timestamp()))
     return attempts.begin(order, "checkout", params, expires_at).id, True
-
-
-def _session_params(order: Order, labels: dict[str, str], expires_at: int) -> dict[str, Any]:
-    """Return what Stripe is asked for; amounts in minor units."""
-    shown = order.pictures if has_public_address() else {}
-    intent_labels = {name: value for name, value in labels.items() if name != "attempt"}
-    return {
-        "mode": "payment",
-        "line_items": [
-            {
-                "price_data": {
-                    "currency": order.currency,
-                    "unit_amount": line.unit_amount,
-                    "product_data": {"name": line.name} | _pictures(shown.get(line.product_id)),
-                },
-                "quantity": line.quantity,
-            }
-            for line in order.lines
-        ],
-        "client_reference_id": order.client_reference,
-        "metadata": labels,
-        # A charge behind a session carries no attempt: that money is the session's.
-        "payment_intent_data": {"metadata": intent_labels},
-        "success_url": external_url("payments.success") + "?session_id={CHECKOUT_SESSION_ID}",
-        "cancel_url": external_url("payments.cancel", order=order.token),
-        "expires_at": expires_at,
-        "locale": order.language,
-    }
-
-
-def _pictures(picture: Picture | None) -> dict[str, Any]:
-    """Return what shows a picture on Stripe's page, which takes public addresses alone."""
-    if picture is None:
-        return {}
-    return {"images": [external_url("catalog.picture", name=picture.jpeg(800))]}
 
 
 def _go_on(token: str, attempt_id: int, session_id: str) -> Started:

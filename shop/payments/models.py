@@ -1,5 +1,6 @@
 """An order's payments at Stripe: attempts, disputes and the inbox of events."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from flask import current_app
@@ -40,6 +41,8 @@ class Attempt(Base):
     # The id of the session or charge at Stripe, once its answer has come.
     stripe_id: Mapped[str | None] = mapped_column(Key, unique=True)
     url: Mapped[str | None] = mapped_column(Text)
+    # Of a slip: what is typed in at each store, as JSON; see Slip.
+    slip_codes: Mapped[str | None] = mapped_column(Text)
     # open, withdrawn (about to be ended), paid, declined, expired, or failed: Stripe refused it.
     outcome: Mapped[str] = mapped_column(Key, default="open")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
@@ -51,6 +54,11 @@ class Attempt(Base):
     def pay_by(self) -> datetime | None:
         """Until when a slip can be paid; what ends within the hour is the page of the session."""
         return self.expires_at if self.expires_at > self.created_at + timedelta(hours=1) else None
+
+    @property
+    def codes(self) -> list[list[str]]:
+        """Of each store where a slip can be paid: its name, and the numbers that it asks for."""
+        return json.loads(self.slip_codes or "[]")  # type: ignore[no-any-return]
 
 
 class Dispute(Base):

@@ -3,6 +3,8 @@
 https://docs.stripe.com/checkout/fulfillment
 """
 
+import json
+from dataclasses import asdict
 from datetime import timedelta
 
 from flask import current_app
@@ -11,10 +13,10 @@ from sqlalchemy import ColumnElement, or_, update
 
 from shop import mail
 from shop.db import changed_rows, db, end_read, now, write
-from shop.orders import ledger, queries, states, stock
+from shop.orders import ledger, queries, shipping, states, stock
 from shop.orders.models import Order
 from shop.payments import attempts, gateway, models
-from shop.payments.gateway.objects import Event, Facts
+from shop.payments.gateway.objects import Event, Facts, Slip
 from shop.payments.models import Attempt
 
 RECHECK_AFTER = timedelta(seconds=10)
@@ -194,7 +196,7 @@ def _take_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     """Write money down that Stripe has; of all calls that see it, one makes the order paid."""
     is_new = ledger.record_payment(order, facts.money_id, facts.amount, facts.currency or "")
     attempts.mark_paid(attempt.id)
-    order.email = order.email or facts.email
+    _keep_contact(order, facts)
     wrong = _misfits(order, facts)
     if not wrong and states.transition(order, "paid", only_from=("pending", "awaiting_payment")):
         finish(order)
@@ -227,12 +229,20 @@ def _await_payment(order: Order, attempt: Attempt, facts: Facts) -> None:
     if not states.transition(order, "awaiting_payment"):
         return
     states.log_event(order, "awaiting_payment", facts.awaited_from)
-    order.email = order.email or facts.email
-    until = facts.slip.expires_at if facts.slip else None
+    _keep_contact(order, facts)
+    slip = facts.slip or Slip(None, None)
     # The page of the session is closed.
-    attempt.url = facts.slip.url if facts.slip else None
-    attempt.expires_at = until or attempt.expires_at
-    mail.customer_awaiting(order, facts.awaited_from, attempt.url, until)
+    attempt.url = slip.url
+    attempt.slip_codes = json.dumps(slip.codes)
+    attempt.expires_at = slip.expires_at or attempt.expires_at
+    mail.customer_awaiting(order, facts.awaited_from, slip.url, slip.expires_at, slip.codes)
+
+
+def _keep_contact(order: Order, facts: Facts) -> None:
+    """Write down, inside write(), what Stripe knows of the customer; nobody need come back."""
+    order.email = order.email or facts.email
+    if facts.shipping:
+        shipping.keep_address(order, asdict(facts.shipping))
 
 
 def _misfits(order: Order, facts: Facts) -> list[str]:

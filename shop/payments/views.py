@@ -4,7 +4,6 @@ import hmac
 from contextlib import suppress
 from time import monotonic
 from typing import Any
-from unicodedata import category
 
 from flask import (
     Response,
@@ -21,27 +20,28 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
-from flask_wtf import FlaskForm
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import RequestEntityTooLarge
-from wtforms import EmailField, Field, ValidationError
 
-from shop.catalog import cart, products
+from shop import details
+from shop.catalog import cart, deliveries, products
 from shop.errors import ShopError, same_address, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
 from shop.mail import outbox
 from shop.orders import links, place, queries, states
+from shop.orders import receipt as receipts
 from shop.orders.models import Order, email_key
-from shop.parsers import is_mail_address, whole_number
+from shop.parsers import visible, whole_number
 from shop.payments import attempts, bp, checkout, gateway, release, settle
+from shop.payments.forms import EmailForm
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
 from shop.security import no_store, visitor
 from shop.throttle import TooFast, count, refusal
 
 SWEEP_SECONDS = 60
+MOST_NAME = 120
 # A host ends a request that takes long; what is left is done by the next call of /tasks.
 MAILS_AT_ONCE = 5
 TASK_SECONDS = 10
@@ -51,6 +51,7 @@ TASK_SECONDS = 10
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
     values = _submitted()
+    wished = whole_number(str(values["delivery"]), -1) if values.get("delivery") else None
     try:
         count("session", f"visitor {visitor()}")
     except TooFast as fast:
@@ -62,11 +63,15 @@ def create_session() -> ResponseReturnValue:
         raise
     try:
         if "order" in values:
-            started = checkout.pay_again(str(values["order"]), _buyer())
+            started = checkout.pay_again(str(values["order"]), wished, _buyer())
         elif "product_id" in values:
-            started = checkout.buy(_chosen_product(values), _buyer())
+            started = checkout.buy(_chosen_product(values), wished, _buyer())
         else:
-            started = checkout.buy(cart.choices(), _buyer(cart.cart_id()))
+            choices = cart.choices()
+            if wished is None:
+                kept = cart.delivery(deliveries.offers(choices))
+                wished = kept.delivery.id if kept else None
+            started = checkout.buy(choices, wished, _buyer(cart.cart_id()))
     except checkout.BeingStarted as busy:
         if wants_json():
             return jsonify({"order": busy.order}), busy.status
@@ -136,6 +141,18 @@ def _order_page(order: Order, is_known: bool) -> Response:
     return no_store(render_template("payments/order.html", **names))
 
 
+@bp.get("/orders/<token>/receipt")
+def receipt(token: str) -> ResponseReturnValue:
+    """Show the receipt of an order, to be printed, with the name that its customer wants on it."""
+    found = queries.get_order(token)
+    if found.paid_at is None:
+        return redirect(url_for("payments.order", token=token), 303)
+    name = visible(request.args.get("name"), MOST_NAME) or ""
+    names = {"order": found, "receipt": receipts.make(found), "name": name}
+    names["reduced_rate"] = receipts.REDUCED_RATE if details.current().is_japanese else None
+    return no_store(render_template("payments/receipt.html", **names))
+
+
 @bp.app_errorhandler(states.AlreadyOrdered)
 def show_order(already: states.AlreadyOrdered) -> ResponseReturnValue:
     """Lead to the order where somebody tries to pay what is paid, or as good as paid."""
@@ -186,32 +203,16 @@ def _chosen_product(values: dict[str, Any]) -> list[products.Choice]:
     return products.choose([(product_id, quantity)])
 
 
-def _pasted(text: str | None) -> str:
-    """Return an address without what was pasted along with it and nobody sees."""
-    return "".join(char for char in text or "" if category(char) != "Cf").strip()
-
-
-class AddressForm(FlaskForm):  # type: ignore[misc]
-    """The address that an order was paid with."""
-
-    email = EmailField(_l("E-mail address"), filters=[_pasted])
-
-    def validate_email(self, field: Field) -> None:
-        """Refuse what no mail could be sent to."""
-        if not is_mail_address(field.data):
-            raise ValidationError(links.BadAddress().message)
-
-
 @bp.get("/orders")
 def find_orders() -> ResponseReturnValue:
     """Ask for the address of lost orders, or say what follows from having asked."""
-    return _page(AddressForm(), asked="asked" in request.args)
+    return _page(EmailForm(), asked="asked" in request.args)
 
 
 @bp.post("/orders")
 def mail_orders() -> ResponseReturnValue:
     """Mail the links to the orders of an address, or show the form again with what was typed."""
-    form = AddressForm(request.form)
+    form = EmailForm(request.form)
     if not form.validate():
         if wants_json():
             raise links.BadAddress
@@ -234,7 +235,7 @@ def mail_orders() -> ResponseReturnValue:
     return answer
 
 
-def _page(form: AddressForm, fast: TooFast | None = None, asked: bool = False) -> str:
+def _page(form: EmailForm, fast: TooFast | None = None, asked: bool = False) -> str:
     return render_template("payments/find_orders.html", form=form, refusal=fast, asked=asked)
 
 

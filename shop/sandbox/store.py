@@ -34,6 +34,17 @@ create table idempotency (
 );
 create table settings (name text primary key, value text not null);
 """
+# What a session of the first version lacks.
+UPGRADE = """
+update objects set doc = json_set(
+    doc, '$.branding_settings', json_object('display_name', null),
+    '$._.branding', json('{}'), '$._.typed', json('{}'),
+    '$._.methods', json_extract(doc, '$.payment_method_types'), '$._.customer',
+    json_object('email', json_extract(doc, '$._.email'), 'name', null, 'phone', null,
+                'address', null)
+) where kind = 'checkout.session'
+"""
+VERSION = 2
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -146,13 +157,14 @@ class Store:
         with suppress(OSError):  # SQLite itself reports a folder that cannot be made
             self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-        if not _version(connection):
+        if _version(connection) < VERSION:
             # Two processes may start at once: the second waits here, then finds the tables made.
             connection.execute("begin immediate")
-            if not _version(connection):
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute("pragma user_version = 1")
+            version = _version(connection)
+            missing = {0: SCHEMA.split(";"), 1: [UPGRADE]}
+            for statement in missing.get(version, ()):
+                connection.execute(statement)
+            connection.execute(f"pragma user_version = {VERSION}")
             connection.execute("commit")
         return connection
 

@@ -1,5 +1,6 @@
 """Catalogue, product pages and the cart."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -294,3 +295,13 @@ def test_a_cart_holds_what_a_cookie_can_keep(app: Flask, browser: Browser) -> No
 def test_the_cart_needs_a_cookie_but_the_shop_does_not(app: Flask) -> None:
     for address in ("/", "/shop/", "/shop/t-shirt", "/cart"):
         assert send(app, address).status == 200
+
+
+def test_search_engines_are_given_the_pages_that_are_shown(app: Flask) -> None:
+    answer = Browser(app).get("/sitemap.xml")
+    assert answer.headers["Content-Type"].startswith("application/xml")
+    found = re.findall(r"<loc>http://127\.0\.0\.1:5000(.*?)</loc>", answer.text)
+    assert found[:2] == ["/", "/shop/"]
+    assert {"/shop/t-shirt", "/shop/hoodie", "/legal", "/privacy"} <= set(found)
+    assert len(found) == 4 + 5
+    assert "Sitemap: http://127.0.0.1:5000/sitemap.xml" in Browser(app).get("/robots.txt").text

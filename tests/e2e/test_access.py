@@ -30,6 +30,8 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
         "shop/last-mugs",
         "shop/tea-towel",
         "shop/hoodie",
+        "legal",
+        "privacy",
     ):
         visitor.go(path)
         look(path)
@@ -49,6 +51,11 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
         visitor.go(f"shop/{slug}")
         visitor.press("[formaction]")
     look("cart")
+    page.locator("#delivery [name=delivery]").last.check()
+    visitor.press("#delivery button")
+    look("cart with a parcel")
+    visitor.go("payments/card")
+    look("card page with an address")
     buy_and_return(visitor)
     look("cart with an order that waits")
     visitor.press(".notice a")
@@ -63,6 +70,8 @@ def each_page(visitor: Visitor, shop: Shop, look: Callable[[str], None]) -> None
     shop.sql("UPDATE orders SET state = 'pending' WHERE token = ?", token)
     buy_and_return(visitor, pay=True)
     look("paid order")
+    visitor.go(f"orders/{token}/receipt?name=Hana")
+    look("receipt")
     visitor.go("./")
     page.locator("[name=comment]").fill("kept")
     visitor.context.clear_cookies()

@@ -91,11 +91,19 @@ def test_axe_finds_nothing_in_the_back_office(
     look("wrong password")
     sign_in(visitor, owner_of_shop)
     for path in ("owner/", "owner/goods", "owner/goods?q=nothing", "owner/goods/1",
-                 "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/account"):  # fmt: skip
+                 "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/orders",
+                 "owner/orders/1", "owner/delivery", "owner/details", "owner/account"):  # fmt: skip
         visitor.go(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         look(path)
     visitor.go("owner/goods/new")
     visitor.press(".good-edit form .btn-primary")
     look("new product with errors")
+    visitor.go("owner/delivery")
+    visitor.press("main > form .btn-primary")
+    look("new delivery with errors")
+    visitor.go("owner/details")
+    page.locator("[name=email]").fill("nobody")
+    visitor.press("main form .btn-primary:not(.rooms *)")
+    look("details with errors")
     assert found == []

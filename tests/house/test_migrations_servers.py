@@ -252,6 +252,7 @@ def read() -> Tables:
 def renamed(before: Tables) -> Tables:
     """Return the rows of the second schema as the newest has them."""
     new = "key_values stamps pictures picture_files owners owner_sessions audit".split()
+    new += "deliveries addresses details".split()
     after: Tables = {table: [] for table in new}
     for table, rows in before.items():
         names = {"created": "created_at"} | NEW_NAMES.get(table, {})
@@ -263,6 +264,11 @@ def renamed(before: Tables) -> Tables:
     for row in after["products"]:
         row |= {"parent_id": None, "tax_rate": 1000, "needs_shipping": 1, "version": 1}
         row["position"] = row["id"]
+    late = "delivery_id delivery_name delivery_countries".split()
+    for row in after["orders"]:
+        row |= {"delivery_amount": 0, "delivery_tax_rate": 0} | dict.fromkeys(late)
+    for row in after["attempts"]:
+        row["slip_codes"] = None
     for row in after["order_lines"]:
         row["tax_rate"] = 1000
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):

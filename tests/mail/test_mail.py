@@ -454,7 +454,7 @@ def test_a_receipt_names_goods_amount_and_link_as_text_and_html(
     outbox.queue()
     outbox.send()
     message = office.received[0]
-    assert (message["To"], message["From"]) == (AYA, "shop@shop.example")
+    assert (message["To"], message["From"]) == (AYA, "Corner Shop <shop@shop.example>")
     assert str(outbox.order_id) in message["Subject"]
     text, html = parts(message)
     for part in (text, html):

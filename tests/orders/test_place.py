@@ -31,7 +31,7 @@ def order(
     visitor: str = "aya", cart_id: str | None = "cart-1", product_id: int = 1, quantity: int = 1
 ) -> str:
     choices = products.choose([(product_id, quantity)])
-    return checkout.order_goods(choices, Buyer(visitor, cart_id, "en"))
+    return checkout.order_goods(choices, None, Buyer(visitor, cart_id, "en"))
 
 
 @pytest.mark.parametrize("other", ANOTHER.values(), ids=ANOTHER)

@@ -317,7 +317,7 @@ def test_a_cart_that_an_event_pays_during_a_second_click_is_not_ordered_again(ap
         order = db.session.query(Order).one()
         clicker = place.Buyer(order.visitor, order.cart_id, "en")
         with pytest.raises(states.AlreadyOrdered) as already:
-            checkout.order_goods(products.choose([(1, 1)]), clicker)
+            checkout.order_goods(products.choose([(1, 1)]), None, clicker)
     assert paid == f"/orders/{already.value.token}"
 
 
@@ -396,7 +396,7 @@ def test_the_card_page_loads_stripes_own_script_with_a_real_key(
     with app.test_request_context():
         from shop.catalog import products
 
-        token = checkout.order_goods(products.choose([(1, 1)]), Wish("me", None, "en"))
+        token = checkout.order_goods(products.choose([(1, 1)]), None, Wish("me", None, "en"))
     page = Buyer(app).get(f"/payments/card?order={token}")
     assert 'src="https://js.stripe.com/v3/"' in page.text
     assert 'data-key="pk_test_x"' in page.text

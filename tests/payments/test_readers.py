@@ -1,6 +1,7 @@
 """What Stripe sends beside the money may be anything: it is cleaned, and never stops a payment."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from flask import Flask
 from shop.db import db
 from shop.mail.outbox import newest
 from shop.orders.models import Order
-from tests.actors import Buyer
+from tests.actors import Answer, Buyer
 from tests.conftest import Till
 from tests.databases import each_row_on_all, on_all
 from tests.payments.test_refunds import command
@@ -17,13 +18,18 @@ from tests.payments.test_settle import _deliver, _event
 from tests.wire import Wire
 
 
-def pay_with(app: Flask, change: dict[str, Any]) -> dict[str, str]:
+def pay_with(
+    app: Flask,
+    change: dict[str, Any],
+    order: Callable[[Buyer], dict[str, str]] = Buyer.order,
+    pay: Callable[[Buyer, str], Answer] = Buyer.pay,
+) -> dict[str, str]:
     """Have somebody pay, of whose session Stripe says this from then on; return the order."""
     wire, buyer = Wire(app), Buyer(app)
-    order = buyer.order()
+    made = order(buyer)
     wire.change = lambda answer: answer | change if answer.get("status") == "complete" else answer
-    buyer.pay(order["url"])
-    return order
+    pay(buyer, made["url"])
+    return made
 
 
 @each_row_on_all

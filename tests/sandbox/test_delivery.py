@@ -1,6 +1,9 @@
 """Goods that are sent: the address and phone that a session asks for, and what the page shows."""
 
 import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +191,18 @@ def test_pictures_have_public_addresses(sandbox: SandboxClient, images: list[str
     params = {**SESSION, "line_items": [{"price_data": data}]}
     error = sandbox.api("POST", "/checkout/sessions", params).json["error"]
     assert error["param"].startswith("line_items[0][price_data][product_data][images]")
+
+
+def test_a_session_of_an_earlier_version_goes_on(sandbox: SandboxClient, tmp_path: Path) -> None:
+    """The file of a shop that was updated while somebody paid."""
+    session = sandbox.create()
+    with closing(sqlite3.connect(tmp_path / "bench" / "sandbox.sqlite3")) as connection:
+        connection.execute(
+            "update objects set doc = json_remove(doc, '$.branding_settings', '$._.branding',"
+            " '$._.typed', '$._.methods', '$._.customer') where id = ?",
+            (session["id"],),
+        )
+        connection.execute("pragma user_version = 1")
+        connection.commit()
+    assert sandbox.http.get(session["url"]).status_code == 200
+    assert sandbox.pay(session).status_code == 303

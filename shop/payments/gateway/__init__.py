@@ -7,7 +7,8 @@ never cause one.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from flask import current_app
 
@@ -83,6 +84,17 @@ def create_session(params: Mapping[str, Any], key: str) -> CheckoutSession:
         return session
 
     return _ask(call)
+
+
+@cache
+def shipping_countries() -> tuple[str, ...]:
+    """Return the two letters of every country that Stripe takes an address in."""
+    from stripe.params.checkout import SessionCreateParamsShippingAddressCollection
+
+    hints = get_type_hints(SessionCreateParamsShippingAddressCollection)
+    [either] = get_args(hints["allowed_countries"])
+    codes = next(args for args in map(get_args, (either, *get_args(either))) if "JP" in args)
+    return tuple(code for code in codes if isinstance(code, str) and len(code) == 2)
 
 
 def retrieve_session(session_id: str) -> CheckoutSession:

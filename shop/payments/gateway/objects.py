@@ -14,6 +14,7 @@ from shop.parsers import visible
 MOST_ID = 255
 MOST_EMAIL = 400
 MOST_ADDRESS = 5000
+MOST_LINE = 500
 # The year 9999, in which the calendars of Python and of the databases end.
 LATEST = 253_370_764_800
 # https://docs.stripe.com/api/disputes/object#dispute_object-status
@@ -28,6 +29,22 @@ class Slip:
 
     url: str | None
     expires_at: datetime | None
+    # Of each store: its name, and the numbers that are typed in or shown there.
+    codes: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class ShippingAddress:
+    """Where the customer wants the goods sent, as far as it is known; `country` has two letters."""
+
+    name: str
+    line1: str
+    line2: str
+    city: str
+    state: str
+    postal_code: str
+    country: str
+    phone: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class _Payment:
     livemode: bool
     payment_intent: str | None
     email: str | None
+    shipping: ShippingAddress | None
 
     @property
     def money_id(self) -> str:
@@ -167,6 +185,7 @@ def read_session(answer: Any) -> CheckoutSession:
     """Return the SDK's session as a plain value."""
     data = answer.to_dict(for_json=True)
     intent = _expanded(data.get("payment_intent"))
+    customer = _fields(data.get("customer_details"))
     paid = data.get("payment_status") == "paid"
     return CheckoutSession(
         id=_id(data["id"]),
@@ -180,8 +199,10 @@ def read_session(answer: Any) -> CheckoutSession:
         livemode=data.get("livemode") is True,
         payment_intent=_exact(intent.get("id")),
         intent_status=visible(intent.get("status")),
-        email=_email(_fields(data.get("customer_details")).get("email"))
-        or _email(data.get("customer_email")),
+        email=_email(customer.get("email")) or _email(data.get("customer_email")),
+        shipping=_shipping(
+            _fields(data.get("collected_information")).get("shipping_details"), customer
+        ),
         slip=_slip(_fields(intent.get("next_action"))),
     )
 
@@ -201,6 +222,7 @@ def read_charge(answer: Any) -> Charge:
         livemode=data.get("livemode") is True,
         email=_email(data.get("receipt_email"))
         or _email(_fields(data.get("billing_details")).get("email")),
+        shipping=_shipping(data.get("shipping"), _fields(data.get("shipping"))),
         payment_intent=_exact(_expanded(data.get("payment_intent")).get("id")),
         refunded_amount=refunded if type(refunded) is int else 0,
         is_disputed=data.get("disputed") is True,
@@ -271,8 +293,32 @@ def _slip(next_action: Mapping[str, Any]) -> Slip | None:
         url = next(filter(None, (_address(details.get(name)) for name in addresses)), None)
         until = _moment(details.get("expires_at")) or _moment(details.get("expires_after"))
         if url is not None or until is not None:
-            return Slip(url, until)
+            return Slip(url, until, _codes(_fields(details.get("stores"))))
     return None
+
+
+def _codes(stores: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """Return the name of each store with the numbers that it asks for."""
+    found = []
+    for store, numbers in stores.items():
+        given = [visible(_fields(numbers).get(n)) for n in ("payment_code", "confirmation_number")]
+        if any(given):
+            found.append((store[:MOST_ID], *filter(None, given)))
+    return tuple(found)
+
+
+def _shipping(details: Any, contact: Mapping[str, Any]) -> ShippingAddress | None:
+    """Return where to send the goods, with the telephone of `contact`; None where nothing is said.
+
+    A part that is no text is empty: an odd address must not stop the payment that it comes with.
+    """
+    given = _fields(_fields(details).get("address"))
+    names = ("line1", "line2", "city", "state", "postal_code", "country")
+    parts = {name: visible(given.get(name), MOST_LINE) or "" for name in names}
+    name = visible(_fields(details).get("name"), MOST_LINE) or ""
+    if not name and not any(parts.values()):
+        return None
+    return ShippingAddress(name=name, phone=visible(contact.get("phone"), MOST_LINE) or "", **parts)
 
 
 def _fields(value: Any) -> Mapping[str, Any]:
