@@ -13,7 +13,7 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exc, select
 
 from shop import migrations, terminal
-from shop.db import db, end_read
+from shop.db import db, end_read, write
 from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
@@ -213,13 +213,15 @@ def decide(number: int, outcome: str, yes: bool) -> None:
 
 @shop.command()
 @click.argument("number", type=int)
-def ship(number: int) -> None:
+@click.option("--carrier", default="", help="Who brings it, such as DHL or ヤマト運輸.")
+@click.option("--tracking", default="", help="The number by which it is followed there.")
+def ship(number: int, carrier: str, tracking: str) -> None:
     """Write down that order NUMBER is on its way, and tell the customer by mail.
 
     When you have handed the parcel in.
     """
     try:
-        shipping.ship(number)
+        write(lambda: shipping.ship(number, carrier, tracking))
     except shipping.NotReady as error:
         order = queries.find_by_number(number)
         why = f"it is {terminal.STATES[order.state]}, and only what is paid is sent"

@@ -30,6 +30,9 @@ class Sold:
     token: str = "token"
     name: str = "T-shirt <日本>"
     created_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    carrier: str | None = None
+    tracking: str | None = None
+    tracking_url: str | None = None
     is_sent: bool = False
     lacks_address: bool = False
     address: Any = None

@@ -28,12 +28,18 @@ class Order(Protocol):
     id: Any
     token: Any
     email: Any
+    carrier: Any
+    tracking: Any
     language: Any
     created_at: Any
 
     @property
     def lines(self) -> Sequence[Any]:
         """The goods."""
+
+    @property
+    def tracking_url(self) -> str | None:
+        """Where the parcel is followed."""
 
     @property
     def is_sent(self) -> bool:
@@ -87,8 +93,9 @@ def customer_refunded(order: Order, amount: int, currency: str, refund_id: str) 
 
 
 def customer_shipped(order: Order) -> None:
-    """Tell the customer that the goods are on their way."""
-    _tell_customer(order, "customer_shipped", **_sending(order))
+    """Tell the customer that the goods are on their way, and how they are followed."""
+    parcel = {"carrier": order.carrier, "tracking": order.tracking, "track": order.tracking_url}
+    _tell_customer(order, "customer_shipped", **parcel, **_sending(order))
 
 
 def customer_links(orders: Sequence[Order], language: str) -> None:

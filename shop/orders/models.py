@@ -3,6 +3,7 @@
 import secrets
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
@@ -15,6 +16,16 @@ from shop.money import Money
 ADDRESS_FIELDS = (
     "name", "line1", "line2", "city", "state", "postal_code", "country", "phone",
 )  # fmt: skip
+# Where the parcels of the large carriers are followed; the number goes behind it.
+TRACKING = {
+    "ヤマト運輸": "https://member.kms.kuronekoyamato.co.jp/parcel/detail?pno=",
+    "佐川急便": "https://k2k.sagawa-exp.co.jp/p/web/okurijosearch.do?okurijoNo=",
+    "日本郵便": "https://trackings.post.japanpost.jp/services/srv/search/direct?reqCodeNo1=",
+    "DHL": "https://www.dhl.com/global-en/home/tracking.html?tracking-id=",
+    "FedEx": "https://www.fedex.com/fedextrack/?trknbr=",
+    "UPS": "https://www.ups.com/track?tracknum=",
+    "USPS": "https://tools.usps.com/go/TrackConfirmAction?tLabels=",
+}
 # A refund in one of these states is money that the customer has or gets.
 REFUND_COUNTS = ("pending", "succeeded")
 
@@ -67,7 +78,11 @@ class Order(Base):
     delivery_countries: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    packed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Who brings it, and the number by which it is followed there.
+    carrier: Mapped[str | None] = mapped_column(Text)
+    tracking: Mapped[str | None] = mapped_column(Text)
 
     lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
     ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
@@ -100,6 +115,12 @@ class Order(Base):
     def is_sent(self) -> bool:
         """Whether the goods are sent to an address."""
         return bool(self.delivery_countries)
+
+    @property
+    def tracking_url(self) -> str | None:
+        """Where the parcel is followed, None where that is not known."""
+        pattern = TRACKING.get(self.carrier or "")
+        return pattern + quote(self.tracking, safe="") if pattern and self.tracking else None
 
     @property
     def lacks_address(self) -> bool:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 
 from shop import mail
-from shop.db import db, insert_once, now, write
+from shop.db import db, insert_once, now
 from shop.errors import ShopError
 from shop.orders import queries, states
 from shop.orders.models import Address, Order
+from shop.parsers import visible
 
 
 class NotReady(ShopError):
@@ -16,6 +17,9 @@ class NotReady(ShopError):
 
     status = 409
     code = "not_ready"
+    message = _l(
+        "Only an order that is paid and was not shipped yet can be shipped. Nothing changed."
+    )
 
 
 def keep_address(order: Order, fields: Mapping[str, str]) -> None:
@@ -35,24 +39,32 @@ def replace_address(order: Order, fields: Mapping[str, str]) -> None:
         setattr(order.address, name, value)
 
 
-def ship(number: int) -> None:
-    """Write down that the goods are on their way, and tell the customer.
+def pack(number: int) -> None:
+    """Write down, inside write(), that the goods are packed. Raises OrderMissing and NotReady."""
+    order = _ready(number)
+    if order.packed_at is None:
+        order.packed_at = now()
+        states.log_event(order, "packed")
+
+
+def ship(number: int, carrier: str = "", tracking: str = "") -> None:
+    """Write down, inside write(), that the goods are on their way; the customer is told how.
 
     Raises OrderMissing, and NotReady for an order that is not paid or was shipped before.
     """
-    order_id = queries.find_by_number(number).id
+    order = _ready(number)
+    order.packed_at = order.packed_at or now()
+    order.shipped_at = now()
+    order.carrier = visible(carrier) or None
+    order.tracking = visible(tracking) or None
+    said = ", ".join(filter(None, (order.carrier, order.tracking)))
+    states.log_event(order, "shipped", said)
+    mail.customer_shipped(order)
 
-    def unit() -> None:
-        order = queries.lock(order_id)
-        if order.shipped_at is not None or order.state not in ("paid", "partially_refunded"):
-            raise NotReady(
-                _(
-                    "Only an order that is paid and was not shipped yet can be shipped. Nothing "
-                    "changed."
-                )
-            )
-        order.shipped_at = now()
-        states.log_event(order, "shipped")
-        mail.customer_shipped(order)
 
-    write(unit)
+def _ready(number: int) -> Order:
+    """Return the order as it is now, if it is paid and not shipped yet, inside write()."""
+    order = queries.lock(queries.find_by_number(number).id)
+    if order.shipped_at is not None or order.state not in ("paid", "partially_refunded"):
+        raise NotReady
+    return order

@@ -28,6 +28,8 @@ ACTIONS = {
     "goods_shown": _l("Shown in the shop: %(subject)s"),
     "goods_hidden": _l("Hidden: %(subject)s"),
     "address_written": _l("Wrote down where order %(subject)s goes"),
+    "order_packed": _l("Packed order %(subject)s"),
+    "order_shipped": _l("Sent order %(subject)s"),
     "delivery_added": _l("Delivery added: %(subject)s"),
     "delivery_changed": _l("Delivery changed: %(subject)s"),
     "delivery_moved": _l("Delivery moved: %(subject)s"),

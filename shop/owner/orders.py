@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from shop.orders import queries, shipping
-from shop.orders.models import Order
+from shop.orders.models import TRACKING, Order
 from shop.owner import bp
 from shop.owner.audit import recorded
 from shop.parsers import whole_number
@@ -46,6 +46,23 @@ def write_address(number: int) -> ResponseReturnValue:
     return redirect(url_for("owner.order", number=number), 303)
 
 
+@bp.post("/orders/<row:number>/pack")
+def pack(number: int) -> ResponseReturnValue:
+    """Write down that an order is packed."""
+    recorded(lambda: shipping.pack(number), "order_packed", str(number))
+    flash(_("Order %(number)s is packed.", number=number))
+    return redirect(url_for("owner.order", number=number), 303)
+
+
+@bp.post("/orders/<row:number>/ship")
+def ship(number: int) -> ResponseReturnValue:
+    """Write down that an order is on its way; the customer is told."""
+    carrier, tracking = request.form.get("carrier", ""), request.form.get("tracking", "")
+    recorded(lambda: shipping.ship(number, carrier, tracking), "order_shipped", str(number))
+    flash(_("Order %(number)s is on its way. The customer is told.", number=number))
+    return redirect(url_for("owner.order", number=number), 303)
+
+
 class _ByHandForm(ShippingForm):
     """An address that the owner writes, who may not know all of it."""
 
@@ -60,4 +77,4 @@ def _address_form(order: Order, sent: Any = None) -> ShippingForm:
 
 
 def _page(order: Order, form: ShippingForm) -> str:
-    return render_template("owner/order.html", order=order, form=form)
+    return render_template("owner/order.html", order=order, form=form, carriers=TRACKING)

@@ -264,7 +264,7 @@ def renamed(before: Tables) -> Tables:
     for row in after["products"]:
         row |= {"parent_id": None, "tax_rate": 1000, "needs_shipping": 1, "version": 1}
         row["position"] = row["id"]
-    late = "delivery_id delivery_name delivery_countries".split()
+    late = "delivery_id delivery_name delivery_countries packed_at carrier tracking".split()
     for row in after["orders"]:
         row |= {"delivery_amount": 0, "delivery_tax_rate": 0} | dict.fromkeys(late)
     for row in after["attempts"]:
