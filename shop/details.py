@@ -4,7 +4,6 @@ It stands in the database; the environment is for secrets and hosting.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 
@@ -111,10 +110,10 @@ class Details:
     @property
     def closed_days(self) -> tuple[date, date] | None:
         """The first and the last closed day, None where none are set."""
-        with suppress(ValueError):
-            first = date.fromisoformat(self.closed_from or self.closed_until)
-            return first, date.fromisoformat(self.closed_until)
-        return None
+        if not self.closed_until:
+            return None
+        first = date.fromisoformat(self.closed_from or self.closed_until)
+        return first, date.fromisoformat(self.closed_until)
 
     @property
     def is_closed(self) -> bool:

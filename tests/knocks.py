@@ -91,12 +91,14 @@ def knocks(draw: st.DrawFn, world: World, rule: Rule) -> Knock:
     return knock
 
 
-def known_troubles(world: World, rule: Rule) -> Iterator[Knock]:
+def known_troubles(
+    world: World, rule: Rule, troubles: Sequence[str] = (*SEED_TEXTS, *SEED_NUMBERS)
+) -> Iterator[Knock]:
     """Yield what has broken shops before, in each place by itself: nothing is left to chance."""
     cookie, token = world.visitors[1]
     headers: dict[str, str | None] = {"cookie": cookie, "x_csrftoken": token}
     address = re.sub(r"<[^>]*?(\w+)>", lambda place: world.fitting(place[1])[0], rule.address)
-    for trouble in SEED_TEXTS + SEED_NUMBERS:
+    for trouble in troubles:
         text = quote(trouble, errors="surrogatepass")
         if "<" in rule.address:
             path = re.sub(r"<[^>]*>", lambda _, text=text: text, rule.address)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
-from shop.catalog.models import Product
+from shop.catalog.models import Delivery, Product
 from shop.db import changed_rows, db, write
 from tests.actors import Browser
 from tests.databases import on_all
-from tests.pages import form_to, forms, links, send
+from tests.pages import form_to, forms, links, send, tags
 
 TSHIRT, TOWEL, MUGS, POSTCARDS, HOODIE = 1, 2, 3, 4, 5
 
@@ -108,8 +108,16 @@ def test_what_is_sold_out_has_no_button(browser: Browser, set_product: Callable[
     page = browser.get("/shop/last-mugs").text
     assert form_to(page, "/payments/session") is None
     assert "/cart/items" not in links(page)
-    bought = [form.fields.get("product_id") for form in forms(browser.get("/").text)]
-    assert str(MUGS) not in bought
+    # Where a delivery is to be chosen, the window leads to the product's page.
+    offered = [found.get("aria-describedby") for _tag, found in tags(browser.get("/").text)]
+    assert f"good-{MUGS}" not in offered
+    assert f"good-{TSHIRT}" in offered
+
+
+def test_the_window_sells_at_once_where_nothing_is_to_be_chosen(app: Flask) -> None:
+    with app.app_context():
+        write(lambda: changed_rows(delete(Delivery).where(Delivery.id == 2)))
+    bought = [form.fields.get("product_id") for form in forms(Browser(app).get("/").text)]
     assert str(TSHIRT) in bought
 
 

@@ -254,7 +254,7 @@ def calls() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(
     ("case", "most"),
-    [("new visitor", 1200), ("again", 1150), ("304", 1050), ("after a post", 3700), ("cart", 2500)],
+    [("new visitor", 1200), ("again", 1150), ("304", 1050), ("after a post", 3900), ("cart", 2900)],
 )
 def test_a_page_calls_few_functions(app: Flask, case: str, most: int) -> None:
     browser = Browser(app)
