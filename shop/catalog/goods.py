@@ -17,7 +17,7 @@ from sqlalchemy import case, func, select, tuple_, update
 from sqlalchemy.orm import selectinload
 
 from shop.catalog import products
-from shop.catalog.models import Product
+from shop.catalog.models import LOW_STOCK, Product
 from shop.catalog.products import ProductPage
 from shop.db import changed_rows, db
 from shop.errors import ShopError
@@ -74,14 +74,14 @@ class BadValue(ShopError):
     status = 422
 
 
-def read_price(raw: str, least: int = 1) -> int:
+def read_price(raw: str, least: int = 1, currency: str | None = None) -> int:
     """Return a price as a person writes it ("2,000", "19.99", in wide figures too) in minor units.
 
     Raises BadValue.
     """
     from babel.numbers import NumberFormatError, parse_decimal
 
-    currency = current_app.config["SHOP_CURRENCY"]
+    currency = currency or str(current_app.config["SHOP_CURRENCY"])
     is_whole = currency in ZERO_DECIMAL | WHOLE_HUNDREDS
     text = re.sub(r"[\s¥$€£円]", "", _narrow(raw).lower().replace(currency, ""))
     try:
@@ -157,6 +157,13 @@ def list_all() -> Sequence[Product]:
     every = select(Product).where(Product.parent_id.is_(None))
     every = every.order_by(Product.position, Product.id)
     return db.session.scalars(every.options(selectinload(Product.all_variants))).all()
+
+
+def low(most: int = 20) -> Sequence[Product]:
+    """Return the products and variants on sale of which few or none are left, the fewest first."""
+    few = select(Product).where(Product.active, Product.stock <= LOW_STOCK)
+    found = db.session.scalars(few.order_by(Product.stock, Product.id).limit(most)).all()
+    return [one for one in found if one.is_on_sale and not one.all_variants]
 
 
 def get(product_id: int) -> Product:

@@ -122,11 +122,30 @@ def put_back() -> None:
     write(lambda: [changed_rows(statement) for statement in (failed, unsent)])
 
 
+def about(subject: str) -> list[Mail]:
+    """Return the messages about a subject, oldest first."""
+    mine = select(Mail).where(Mail.subject == subject).order_by(Mail.id)
+    return list(db.session.scalars(mine))
+
+
+def resend(subject: str, mail_id: int) -> bool:
+    """Have a message about a subject sent once more, inside write(); return whether it is there."""
+    again = {"state": "waiting", "attempts": 0, "due_at": now(), "error": ""}
+    this = update(Mail).where(Mail.id == mail_id, Mail.subject == subject)
+    return changed_rows(this.values(again)) == 1
+
+
 def count_due() -> int:
     """Return how many messages could be sent now."""
     count = db.session.scalar(select(func.count()).select_from(Mail).where(FREE))
     end_read()
     return count or 0
+
+
+def count_failed() -> int:
+    """Return how many messages were given up, or wait for another try."""
+    late = (Mail.state == "failed") | ((Mail.state == "waiting") & (Mail.error != ""))
+    return db.session.scalar(select(func.count()).select_from(Mail).where(late)) or 0
 
 
 def newest(most: int = 1000) -> list[Mail]:

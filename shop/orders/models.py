@@ -48,6 +48,8 @@ class Order(Base):
         CheckConstraint("amount > 0", name="amount_positive"),
         Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
         Index("ix_orders_state_created_at", "state", "created_at"),
+        # What is paid and not sent yet, among all that was ever sent.
+        Index("ix_orders_shipped_at_state", "shipped_at", "state"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

@@ -6,16 +6,25 @@ from datetime import datetime
 
 from flask import current_app
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import selectinload
 
 from shop.db import changed_rows, db, is_key
 from shop.errors import ShopError
 from shop.orders import states
-from shop.orders.models import Order
+from shop.orders.models import Address, Order, OrderLine
 from shop.orders.states import AlreadyOrdered
+from shop.parsers import whole_number
 
 PAGE_SIZE = 50
+KEPT = Order.state.in_(("paid", "partially_refunded"))
+# What the owner's list can be narrowed to.
+VIEWS: dict[str, ColumnElement[bool]] = {
+    "to_pack": KEPT & Order.shipped_at.is_(None),
+    "sent": KEPT & Order.shipped_at.is_not(None),
+    "waiting": Order.state.in_(("pending", "awaiting_payment")),
+    "needs_me": Order.state == "needs_review",
+}
 
 
 class OrderMissing(ShopError):
@@ -94,16 +103,46 @@ class OrderPage:
     next_before: int | None
 
 
-def newest_page(before: int | None = None, most: int = PAGE_SIZE) -> OrderPage:
+def newest_page(
+    before: int | None = None, state: str = "", words: str = "", most: int = PAGE_SIZE
+) -> OrderPage:
     """Return a page of the orders of this mode, the newest first.
 
-    `before`: only those with a smaller number.
+    `before`: only those with a smaller number; `state`: one of VIEWS, or of the states; `words`:
+    those whose number, customer, goods or town have them.
     """
     query = select(Order).where(in_mode()).order_by(Order.id.desc()).limit(most + 1)
     if before is not None:
         query = query.where(Order.id < before)
-    found = db.session.scalars(query.options(selectinload(Order.ledger))).all()
+    if state:
+        query = query.where(VIEWS.get(state, Order.state == state))
+    if words:
+        query = query.where(_has(words))
+    parts = selectinload(Order.ledger), selectinload(Order.address)
+    found = db.session.scalars(query.options(*parts)).all()
     return OrderPage(found[:most], found[most - 1].id if len(found) > most else None)
+
+
+def _has(words: str) -> ColumnElement[bool]:
+    """Return the condition that an order has these words in what an owner looks for."""
+    goods = Order.lines.any(OrderLine.name.icontains(words, autoescape=True))
+    columns = Address.name, Address.city, Address.state, Address.postal_code
+    place = or_(*(column.icontains(words, autoescape=True) for column in columns))
+    found = Order.email.icontains(words, autoescape=True) | goods | Order.address.has(place)
+    number = whole_number(words.lstrip("#"), None)
+    return found if number is None else found | (Order.id == number)
+
+
+def to_review(most: int = PAGE_SIZE) -> Sequence[Order]:
+    """Return the orders about whose money the owner has to decide, the oldest first."""
+    mine = select(Order).where(Order.state == "needs_review", in_mode())
+    return db.session.scalars(mine.order_by(Order.created_at).limit(most)).all()
+
+
+def to_pack(most: int = PAGE_SIZE) -> Sequence[Order]:
+    """Return the orders that are paid and not sent yet, the oldest first."""
+    unsent = select(Order).where(VIEWS["to_pack"], in_mode()).options(selectinload(Order.address))
+    return db.session.scalars(unsent.order_by(Order.created_at).limit(most)).all()
 
 
 def find_by_reference(reference: str) -> Order | None:

@@ -19,6 +19,7 @@ from shop.owner.audit import record, recorded
 from shop.owner.models import Owner, OwnerSession
 from shop.owner.owners import hashed
 from shop.security import content_security_policy
+from shop.throttle import refusal
 
 # Signed in for so long after the last visit; the visit is written down once an hour.
 SESSION_LIFETIME = timedelta(days=30)
@@ -171,6 +172,16 @@ def change_password(old: str, new: str) -> None:
         owners.end_sessions(current_user.owner_id, but=session_id)
 
     recorded(unit, "password_changed")
+
+
+def confirm_password(password: str) -> None:
+    """Raise WrongPassword unless it is that of the owner who is signed in, TooFast after many."""
+    fast = refusal("login", f"account {current_user.email}")
+    if fast is not None:
+        raise fast
+    owner = db.session.get_one(Owner, current_user.owner_id)
+    if not owners.is_password(owner.password_hash, password):
+        raise WrongPassword(_l("This is not your password. No money has moved."))
 
 
 def sign_out_elsewhere() -> None:

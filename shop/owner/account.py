@@ -5,7 +5,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_login import current_user
 
-from shop.catalog import legal
 from shop.errors import ShopError, wants_json
 from shop.owner import access, audit, bp, owners
 from shop.owner.forms import LoginForm, PasswordForm, WayInForm
@@ -49,12 +48,6 @@ def logout() -> ResponseReturnValue:
     access.sign_out()
     flash(_("You are signed out."))
     return redirect(url_for("owner.login"), 303)
-
-
-@bp.get("/")
-def today() -> str:
-    """Show what there is to do."""
-    return render_template("owner/today.html", missing=legal.missing())
 
 
 @bp.get("/account")

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from shop import mail
 from shop.db import changed_rows, db, end_read, insert_once, now, write
 from shop.orders import queries, states
-from shop.orders.models import LedgerEntry
+from shop.orders.models import LedgerEntry, Order
 from shop.payments import gateway
 from shop.payments.gateway.objects import DISPUTE_CLOSED, Event
 from shop.payments.gateway.objects import Dispute as Facts
@@ -18,6 +18,13 @@ from shop.payments.models import Dispute, take_event
 
 # A bank's question before it takes anything: https://docs.stripe.com/disputes/how-disputes-work
 INQUIRY = "warning"
+
+
+def open_ones(most: int = 20) -> Sequence[Dispute]:
+    """Return the disputes of this mode that are not closed, the oldest first."""
+    mine = select(Dispute).join(Order, Dispute.order_id == Order.id).where(queries.in_mode())
+    unclosed = mine.where(Dispute.closed_at.is_(None)).order_by(Dispute.id)
+    return db.session.scalars(unclosed.limit(most)).all()
 
 
 def sync(payment_id: int, event: Event | None = None) -> tuple[str, ...]:

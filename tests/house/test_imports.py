@@ -38,7 +38,7 @@ NEAR_HTTP = {
 }  # fmt: skip
 VIEWS = {
     "payments/card.py", "owner/access.py", "owner/account.py", "owner/delivery.py",
-    "owner/details.py", "owner/goods.py", "owner/orders.py",
+    "owner/details.py", "owner/goods.py", "owner/orders.py", "owner/today.py",
 }  # fmt: skip
 STRIPE_FILES = {"payments/gateway/__init__.py", "payments/gateway/client.py", "sandbox/contract.py"}
 

@@ -1,5 +1,7 @@
 """Orders in the back office."""
 
+import csv
+import io
 import json
 import re
 
@@ -9,9 +11,13 @@ from flask import Flask
 from shop.mail.outbox import newest
 from shop.orders import queries
 from tests.actors import Answer, Browser, Buyer
+from tests.conftest import Till
 from tests.databases import on_all
+from tests.owner.conftest import PASSWORD
+from tests.pages import form_to
 from tests.payments.test_address import HOME, kept, order_parcel, pay
 from tests.payments.test_readers import pay_with
+from tests.post_office import PostOffice
 
 
 def test_the_owner_writes_a_missing_address_down(app: Flask, owner: Browser) -> None:
@@ -78,7 +84,7 @@ def test_the_list_shows_the_newest_first_page_by_page(
     assert "No orders yet" in owner.get("/owner/orders").words
     for number in range(3):
         Buyer(app).order(1, number + 1)
-    monkeypatch.setattr(queries.newest_page, "__defaults__", (None, 2))
+    monkeypatch.setattr(queries.newest_page, "__defaults__", (None, "", "", 2))
     page = owner.get("/owner/orders").words
     assert page.index("Order 3") < page.index("Order 2")
     assert "Order 1" not in page
@@ -88,3 +94,209 @@ def test_the_list_shows_the_newest_first_page_by_page(
 def done(page: Answer) -> list[str]:
     """Return the steps that an order has taken, as its customer sees them."""
     return re.findall(r'<li class="done">(\w+)</li>', page.text)
+
+
+# --- money ----------------------------------------------------------------------------------
+
+
+def bought(app: Flask) -> Buyer:
+    buyer = Buyer(app)
+    buyer.buy()
+    return buyer
+
+
+def refund(owner: Browser, **form: str) -> Answer:
+    return owner.submit("/owner/orders/1/refund", {"password": PASSWORD, **form})
+
+
+@on_all
+def test_a_refund_goes_back_once_however_often_the_form_is_sent(app: Flask, owner: Browser) -> None:
+    bought(app)
+    form = form_to(owner.get("/owner/orders/1").text, "/owner/orders/1/refund")
+    assert form is not None
+    part = {"amount": "1,500", "key": form.fields["key"]}
+    for _again in range(2):
+        assert refund(owner, **part).status == 303
+    assert "¥1,500 goes back to the customer." in owner.get("/owner/orders/1").words
+    till = Till.mounted(app)
+    assert [(one["state"], one["refunded"]) for one in till.orders()] == [
+        ("partially_refunded", 1500)
+    ]
+    assert "Up to ¥500 can go back" in owner.get("/owner/orders/1").words
+    assert refund(owner).status == 303
+    assert till.orders()[0]["state"] == "refunded"
+    assert sum(one["amount"] for one in till.sandbox.state["refunds"]) == 2000
+    assert "Asked for a refund: 1: 1,500" in owner.get("/owner/account").words
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "said"),
+    [
+        ({"amount": "2,001"}, 422, "up to ¥2,000"),
+        ({"amount": "0"}, 422, "more than nothing"),
+        ({"amount": "all"}, 422, "in figures"),
+        ({"amount": "500", "password": "wrong"}, 422, "not your password"),
+        ({"amount": "500", "key": "<>"}, 422, "64 letters"),
+    ],
+)
+def test_a_refund_that_cannot_be_is_said_and_moves_no_money(
+    app: Flask, owner: Browser, form: dict[str, str], status: int, said: str
+) -> None:
+    bought(app)
+    answer = refund(owner, **form)
+    assert answer.status == status
+    assert said in answer.words
+    assert f'value="{form["amount"]}"' in answer.text
+    assert Till.mounted(app).sandbox.state["refunds"] == []
+
+
+def test_a_refund_while_stripe_is_down_is_asked_for_once(app: Flask, owner: Browser) -> None:
+    bought(app)
+    till = Till.mounted(app)
+    till.sandbox.api("lost", times=1)
+    answer = refund(owner, amount="700", key="one-wish")
+    assert (answer.status, "Nothing is refunded twice" in answer.words) == (503, True)
+    assert refund(owner, amount="700", key="one-wish").status == 303
+    assert [one["amount"] for one in till.sandbox.state["refunds"]] == [700]
+
+
+def test_who_guesses_at_the_password_is_slowed_down(app: Flask, owner: Browser) -> None:
+    bought(app)
+    statuses = [refund(owner, password=f"guess {n}").status for n in range(12)]
+    assert statuses[0] == 422
+    assert statuses[-1] == 429
+
+
+@on_all
+def test_odd_money_is_taken_or_given_back(app: Flask, owner: Browser) -> None:
+    for outcome, state in (("paid", "paid"), ("refunded", "refunded")):
+        order = pay_with(app, {"amount_total": 1})
+        number = Buyer(app).see(order["order"])["number"]
+        page = owner.get(f"/owner/orders/{number}").words
+        assert "You decide about this money" in page
+        assert f"Order {number}: decide about" in owner.get("/owner/").words
+        path = f"/owner/orders/{number}/settle"
+        if outcome == "refunded":
+            assert owner.submit(path, {"outcome": outcome, "password": "no"}).status == 422
+        assert owner.submit(path, {"outcome": outcome, "password": PASSWORD}).status == 303
+        assert Buyer(app).see(order["order"])["state"] == state
+        assert owner.submit(path, {"outcome": outcome, "password": PASSWORD}).status == 409
+        assert owner.submit(path, {"outcome": "keep"}).status == 409
+    assert "This needs you first" not in owner.get("/owner/").words
+
+
+def test_goods_come_back_to_the_shelf_once_if_their_owner_wants(app: Flask, owner: Browser) -> None:
+    Buyer(app).buy(3, 2)
+    till = Till.mounted(app)
+    assert owner.submit("/owner/orders/1/restock", {}).status == 409
+    refund(owner)
+    assert till.stock("last-mugs") == 3
+    assert owner.submit("/owner/orders/1/restock", {}).status == 303
+    assert till.stock("last-mugs") == 5
+    assert owner.submit("/owner/orders/1/restock", {}).status == 409
+    assert till.stock("last-mugs") == 5
+
+
+def test_the_story_notes_and_mails_stand_on_the_order(
+    app: Flask, owner: Browser, office: PostOffice
+) -> None:
+    bought(app)
+    assert owner.submit("/owner/orders/1/note", {"text": "<b>Gift</b>\r\nwrap it"}).status == 303
+    page = owner.get("/owner/orders/1")
+    words = page.words
+    assert words.index("Ordered.") < words.index("Paid.") < words.index("Note: <b>Gift</b>")
+    assert "&lt;b&gt;Gift" in page.text
+    assert owner.submit("/owner/orders/1/resend", {"kind": "customer_paid"}).status == 303
+    with app.app_context():
+        states = {mail.kind: mail.state for mail in newest()}
+    assert states["customer_paid"] in ("waiting", "sent")
+    assert owner.submit("/owner/orders/1/resend", {"kind": "nothing"}).status == 303
+    assert "no such mail" in owner.get("/owner/orders/1").words
+    assert owner.submit("/owner/orders/1/recheck", {}).status == 303
+    assert "Stripe was asked" in owner.get("/owner/orders/1").words
+
+
+def test_today_says_what_is_to_be_packed_and_what_is_nearly_gone(
+    app: Flask, owner: Browser
+) -> None:
+    assert "Nothing waits" in owner.get("/owner/").words
+    bought(app)
+    page = owner.get("/owner/").words
+    assert "Order 1" in page
+    assert "Mug, the last ones 5 left" in page
+    owner.submit("/owner/orders/1/ship", {})
+    assert "Nothing waits" in owner.get("/owner/").words
+
+
+# --- many orders ----------------------------------------------------------------------------
+
+
+def three_orders(app: Flask) -> None:
+    """Order 1 is paid and goes to Chiyoda, 2 waits, 3 is paid and fetched."""
+    buyer = Buyer(app)
+    pay(buyer, order_parcel(buyer)["url"], line1="=1+1", phone="+81 312345678", name="花子")
+    Buyer(app).order(2)
+    Buyer(app).buy(3)
+
+
+@on_all
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("", [3, 2, 1]),
+        ("?state=to_pack", [3, 1]),
+        ("?state=waiting", [2]),
+        ("?state=sent", []),
+        ("?state=nonsense", [3, 2, 1]),
+        ("?q=2", [2]),
+        ("?q=%23" + "3", [3]),
+        ("?q=HANAKO@example", [1]),
+        ("?q=mug", [3]),
+        ("?q=千代田", [1]),
+        ("?q=100%25", []),
+        ("?state=waiting&q=hanako", []),
+        ("?before=3&state=to_pack", [1]),
+    ],
+)
+def test_orders_are_filtered_and_found(
+    app: Flask, owner: Browser, query: str, numbers: list[int]
+) -> None:
+    three_orders(app)
+    page = owner.get(f"/owner/orders{query}")
+    assert [int(n) for n in re.findall(r'href="/owner/orders/(\d+)"', page.text)] == numbers
+
+
+def test_the_table_has_a_row_for_each_line_and_no_formulas(app: Flask, owner: Browser) -> None:
+    three_orders(app)
+    answer = owner.get("/owner/orders.csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    assert answer.text.startswith("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    assert [(row["number"], row["item"]) for row in rows] == [
+        ("3", "Mug, the last ones"), ("3", "Pick-up in the shop"), ("2", "Linen tea towel"),
+        ("2", "Pick-up in the shop"), ("1", "T-shirt"), ("1", "Parcel"),
+    ]  # fmt: skip
+    first = rows[4]
+    assert (first["line1"], first["phone"], first["name"]) == ("'=1+1", "'+81 312345678", "花子")
+    assert (first["amount"], first["tax_rate"], first["city"]) == ("2000", "10", "千代田区")
+    sums: dict[str, int] = {}
+    for row in rows:
+        sums[row["number"]] = sums.get(row["number"], 0) + int(row["amount"])
+    orders = Till.mounted(app).orders()
+    assert sums == {str(one["number"]): one["amount"] for one in orders}
+    filtered = owner.get("/owner/orders.csv?state=waiting").text
+    assert "tea towel" in filtered
+    assert "T-shirt" not in filtered
+
+
+def test_many_are_packed_at_once_and_their_slips_printed(app: Flask, owner: Browser) -> None:
+    three_orders(app)
+    slips = owner.get("/owner/orders/slips").words
+    assert "東京都千代田区=1+1" in slips
+    assert "1 × Mug, the last ones" in slips
+    assert "Linen tea towel" not in slips
+    assert "T-shirt" in owner.get("/owner/orders/1/slip").words
+    chosen = {"action": "pack", "number": ["1", "2", "3", "3", "x"]}
+    answer = owner.submit("/owner/orders/bulk", chosen)
+    assert answer.status == 303
+    assert "Packed: 1, 3" in owner.get("/owner/orders").words

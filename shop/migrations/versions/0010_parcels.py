@@ -19,3 +19,6 @@ def upgrade() -> None:
     ):
         if column.name not in there:
             op.add_column("orders", column)
+    name = "ix_orders_shipped_at_state"
+    if name not in {found["name"] for found in sa.inspect(op.get_bind()).get_indexes("orders")}:
+        op.create_index(name, "orders", ["shipped_at", "state"])

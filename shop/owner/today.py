@@ -1,0 +1,23 @@
+"""Today: what needs the owner first, and what is to be packed."""
+
+from flask import render_template
+
+from shop.catalog import goods, legal
+from shop.mail import outbox
+from shop.orders import queries
+from shop.owner import bp
+from shop.payments import disputes
+
+
+@bp.get("/")
+def today() -> str:
+    """Show what there is to do, the most pressing first."""
+    return render_template(
+        "owner/today.html",
+        missing=legal.missing(),
+        review=queries.to_review(),
+        disputes=disputes.open_ones(),
+        failed=outbox.count_failed(),
+        to_pack=queries.to_pack(),
+        low=goods.low(),
+    )
