@@ -139,7 +139,11 @@ class Delivery(Base):
     """
 
     __tablename__ = "deliveries"
-    __table_args__ = (CheckConstraint("amount >= 0", name="amount_not_negative"), GOODS)
+    # An order knows the id of its delivery: that of one that is gone must not be given again.
+    __table_args__ = (
+        CheckConstraint("amount >= 0", name="amount_not_negative"),
+        GOODS | {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     name: Mapped[str] = mapped_column(Text)

@@ -10,7 +10,7 @@ from markupsafe import escape
 from shop.catalog import bp, cart, deliveries, legal, pictures, products
 from shop.catalog.models import Product
 from shop.catalog.products import Choice
-from shop.errors import page, wants_json
+from shop.errors import ShopError, page, wants_json
 from shop.pages import kept_page
 from shop.parsers import visible, whole_number
 from shop.security import external_url
@@ -84,7 +84,10 @@ def choose_delivery_again(gone: deliveries.DeliveryGone) -> ResponseReturnValue:
     """Ask who was about to pay for another delivery, and go on from there."""
     if wants_json():
         return page(gone.status, gone.code, str(gone.title), gone.message)
-    choices = products.choose(gone.wanted)
+    try:
+        choices = products.choose(gone.wanted)
+    except ShopError as error:  # the goods are gone meanwhile as well
+        return page(error.status, error.code, str(error.title), error.message)
     fields = {k: v for k, v in request.form.items() if k in ("order", "product_id", "quantity")}
     names = {"refusal": gone, "choices": choices, "offers": deliveries.offers(choices)}
     names["goods"] = products.total(choices)

