@@ -22,8 +22,9 @@ from tests.outbox import OWNER, Outbox, outbox_of
 from tests.post_office import PostOffice
 from tests.till import Served, Till
 
-# Every test has a new app, and every app would compile the same templates.
+# Every test has a new app, and every app would compile the same templates and addresses.
 Flask.jinja_options = {"bytecode_cache": templates.Compiled()}
+templates.keep_builders()
 # What tests import from here.
 __all__ = ["WEBHOOK_SECRET", "Served", "Till"]
 
