@@ -10,7 +10,7 @@ from flask import current_app
 from shop.db import end_read
 from shop.mail.outbox import Mail
 from shop.money import Money
-from shop.orders import queries
+from shop.orders import queries, states
 from shop.orders.models import LedgerEntry, Order
 from shop.payments.models import Dispute
 from shop.payments.report import Mismatch, Report
@@ -71,7 +71,7 @@ def order_table(orders: Iterable[Order], disputes: Iterable[Dispute]) -> Iterato
 def _marks(order: Order, disputes: Sequence[Dispute]) -> tuple[list[str], int]:
     """Return what is special about an order, and 0 where it needs the owner, 1 where packing."""
     is_disputed = any(dispute.closed_at is None for dispute in disputes)
-    is_kept = order.state in ("paid", "partially_refunded")
+    is_kept = order.state in states.KEPT
     marks = ["disputed: answer the bank"] if is_disputed else []
     marks += [f"dispute {one.state}".replace("_", " ") for one in disputes if one.closed_at]
     if order.shipped_at is not None:

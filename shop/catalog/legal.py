@@ -40,7 +40,7 @@ def notice() -> list[Item]:
         (_("Faulty goods"), found.text("faulty")),
         (_("Limits"), _limits(found)),
     ]
-    return [(label, plain(text)) for label, text in items if text]
+    return [(label, _plain(text)) for label, text in items if text]
 
 
 def terms() -> list[Item]:
@@ -60,7 +60,7 @@ def terms() -> list[Item]:
         (_("Cancellation and returns"), cancel),
         (_("Limits"), _limits(found)),
     ]  # fmt: skip
-    return [(label, plain(text)) for label, text in items if text]
+    return [(label, _plain(text)) for label, text in items if text]
 
 
 def terms_within(most: int) -> str:
@@ -92,7 +92,7 @@ def missing() -> list[str]:
     return [label for label, value in wanted.items() if not value]
 
 
-def plain(text: str) -> str:
+def _plain(text: str) -> str:
     """Return a text without Markdown: Stripe's page would show a link where ours shows brackets."""
     return MARKDOWN_LINK.sub(r"\1 (\2)", text).replace("**", "").strip()
 

@@ -17,11 +17,10 @@ from shop.orders.states import AlreadyOrdered
 from shop.parsers import whole_number
 
 PAGE_SIZE = 50
-KEPT = Order.state.in_(("paid", "partially_refunded"))
 # What the owner's list can be narrowed to.
 VIEWS: dict[str, ColumnElement[bool]] = {
-    "to_pack": KEPT & Order.shipped_at.is_(None),
-    "sent": KEPT & Order.shipped_at.is_not(None),
+    "to_pack": Order.state.in_(states.KEPT) & Order.shipped_at.is_(None),
+    "sent": Order.state.in_(states.KEPT) & Order.shipped_at.is_not(None),
     "waiting": Order.state.in_(("pending", "awaiting_payment")),
     "needs_me": Order.state == "needs_review",
 }
@@ -135,7 +134,7 @@ def _has(words: str) -> ColumnElement[bool]:
 
 def to_review(most: int = PAGE_SIZE) -> Sequence[Order]:
     """Return the orders about whose money the owner has to decide, the oldest first."""
-    mine = select(Order).where(Order.state == "needs_review", in_mode())
+    mine = select(Order).where(VIEWS["needs_me"], in_mode())
     return db.session.scalars(mine.order_by(Order.created_at).limit(most)).all()
 
 

@@ -1,4 +1,4 @@
-"""Goods on their way to the customer."""
+"""Goods on their way to the customer, and back."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from flask_babel import lazy_gettext as _l
 from shop import mail
 from shop.db import db, insert_once, now
 from shop.errors import ShopError
-from shop.orders import queries, states
+from shop.orders import queries, states, stock
 from shop.orders.models import Address, Order
 from shop.parsers import visible
 
@@ -19,6 +19,16 @@ class NotReady(ShopError):
     code = "not_ready"
     message = _l(
         "Only an order that is paid and was not shipped yet can be shipped. Nothing changed."
+    )
+
+
+class NothingToRestock(ShopError):
+    """The goods of the order are on the shelf, or its customer's."""
+
+    status = 409
+    code = "nothing_to_restock"
+    message = _l(
+        "Only the goods of an order that is refunded can go back, and only once. Nothing changed."
     )
 
 
@@ -62,9 +72,21 @@ def ship(number: int, carrier: str = "", tracking: str = "") -> None:
     mail.customer_shipped(order)
 
 
+def restock(number: int) -> None:
+    """Put the goods of a refunded order back on the shelf, inside write().
+
+    Raises OrderMissing and NothingToRestock.
+    """
+    order = queries.lock(queries.find_by_number(number).id)
+    if order.state != "refunded" or not order.holds_stock:
+        raise NothingToRestock
+    stock.release_stock(order)
+    states.log_event(order, "restocked")
+
+
 def _ready(number: int) -> Order:
     """Return the order as it is now, if it is paid and not shipped yet, inside write()."""
     order = queries.lock(queries.find_by_number(number).id)
-    if order.shipped_at is not None or order.state not in ("paid", "partially_refunded"):
+    if order.shipped_at is not None or order.state not in states.KEPT:
         raise NotReady
     return order

@@ -22,6 +22,8 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 PAYABLE = ("pending",)
 # The order is done as far as the cart is concerned.
 ORDERED = ("awaiting_payment", "paid", "partially_refunded", "refunded", "needs_review")
+# The money is kept, so the goods are the customer's.
+KEPT = ("paid", "partially_refunded")
 # The state follows what the ledger adds up to.
 SETTLED = ("paid", "partially_refunded", "refunded")
 

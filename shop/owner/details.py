@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import get_locale
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
@@ -30,6 +29,7 @@ from shop.owner.audit import recorded
 from shop.owner.forms import OFF, one_line
 from shop.parsers import is_mail_address, tidy, whole_number
 from shop.payments import gateway
+from shop.payments.forms import country_choices
 
 MOST_TEXT = 2000
 JAPANESE_NUMBER = re.compile(r"T[0-9]{13}")
@@ -127,7 +127,9 @@ class DetailsForm(FlaskForm):  # type: ignore[misc]
         }
         found["on_request"] = "on" if self.on_request.data else ""
         found["konbini_scarce"] = "" if self.konbini_scarce.data else "off"
-        usual = {"accent": accent.USUAL, "konbini_days": str(shop_details.USUAL_KONBINI_DAYS)}
+        unset = shop_details.Details()
+        usual = {"accent": accent.USUAL, "konbini_days": str(unset.hold_days)}
+        usual["country"] = unset.home_country
         found["konbini_days"] = unicodedata.normalize("NFKC", found["konbini_days"])
         return found | {name: "" for name, value in usual.items() if found[name] == value}
 
@@ -168,12 +170,7 @@ def _form(sent: Any = None) -> DetailsForm:
         values |= {name: sent[name] for name in values if name in sent}
         switches |= {name: sent[name] not in OFF for name in switches if name in sent}
     form = DetailsForm(None, data=values | switches)
-    locale = get_locale()
-    names = locale.territories if locale else {}
-    form.country.choices = sorted(
-        ((code, names.get(code, code)) for code in gateway.shipping_countries()),
-        key=lambda choice: choice[1],
-    )
+    form.country.choices = country_choices(gateway.shipping_countries())
     return form
 
 

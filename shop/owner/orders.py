@@ -22,13 +22,14 @@ from shop.db import db, write
 from shop.errors import ShopError, wants_json
 from shop.i18n import format_money
 from shop.mail import outbox
-from shop.orders import export, ledger, queries, shipping, states, stock
+from shop.money import Money
+from shop.orders import export, ledger, queries, shipping, states
 from shop.orders.models import TRACKING, Order
 from shop.owner import access, bp
 from shop.owner.audit import record, recorded
 from shop.owner.story import MAILS, told
 from shop.parsers import tidy, visible, whole_number
-from shop.payments import gateway, refunds, review, settle
+from shop.payments import attempts, disputes, gateway, refunds, review, settle
 from shop.payments.forms import ShippingForm, shipping_form
 
 MOST_NOTE = 2000
@@ -41,13 +42,6 @@ VIEWS = {
     "needs_me": _l("Needs you"),
     "refunded": _l("Refunded"),
 }
-
-
-class NothingToRestock(ShopError):
-    """The goods of the order are on the shelf, or with the customer who has paid for them."""
-
-    status = 409
-    code = "nothing_to_restock"
 
 
 @bp.get("/orders")
@@ -135,7 +129,12 @@ def ship(number: int) -> ResponseReturnValue:
     """Write down that an order is on its way; the customer is told."""
     carrier, tracking = request.form.get("carrier", ""), request.form.get("tracking", "")
     recorded(lambda: shipping.ship(number, carrier, tracking), "order_shipped", str(number))
-    flash(_("Order %(number)s is on its way. The customer is told.", number=number))
+    flash(
+        _("Order %(number)s is on its way. The customer is told.", number=number)
+        if _order(number).email
+        else _("Order %(number)s is on its way. Nobody is told: it has no mail address.",
+               number=number)
+    )  # fmt: skip
     return _back(number)
 
 
@@ -195,35 +194,32 @@ def decide(number: int) -> ResponseReturnValue:
 
 @bp.post("/orders/<row:number>/recheck")
 def recheck(number: int) -> ResponseReturnValue:
-    """Ask Stripe again what became of an order's payment and of its refunds."""
-    found = _order(number)
+    """Ask Stripe again what became of an order's payments, refunds and disputes."""
+    found = queries.find_by_number(number)
     order_id = found.id
-    is_known = settle.refresh(found)
+    payments = [entry.id for entry in found.ledger if entry.kind == "payment"]
+    is_open = attempts.open_of(found) is not None
     try:
+        is_known = settle.refresh(found)
         refunds.resume(order_id)
-    except ShopError as error:
-        flash(error.message)
-    if is_known:
+        for payment_id in payments:
+            refunds.sync(payment_id)
+            disputes.sync(payment_id)
+    except ShopError:
+        is_known = False
+    if not is_known:
+        flash(_("Stripe does not answer just now. Ask again in a minute; no money is asked for."))
+    elif payments or is_open:
         flash(_("Stripe was asked; this is how it stands."))
     else:
-        flash(_("Stripe does not answer just now. Nothing changed; ask again in a minute."))
+        flash(_("This order has nothing at Stripe that could be asked about."))
     return _back(number)
 
 
 @bp.post("/orders/<row:number>/restock")
 def restock(number: int) -> ResponseReturnValue:
     """Put the goods of a refunded order back on the shelf, once."""
-    order_id = _order(number).id
-
-    def unit() -> None:
-        locked = queries.lock(order_id)
-        if locked.state != "refunded" or not locked.holds_stock:
-            raise NothingToRestock(_("The goods of this order are not yours to put back: they are "
-                                     "on the shelf already, or it is not refunded."))  # fmt: skip
-        stock.release_stock(locked)
-        states.log_event(locked, "restocked")
-
-    recorded(unit, "restocked", str(number))
+    recorded(lambda: shipping.restock(number), "restocked", str(number))
     flash(_("The goods are on the shelf again."))
     return _back(number)
 
@@ -288,7 +284,7 @@ def _page(found: Order, form: ShippingForm | None = None, **names: Any) -> str:
     db.session.refresh(found)
     parts = ledger.refundable(found.ledger)
     usual = {
-        "left": [(payment.currency, rest) for payment, rest in parts],
+        "left": [Money(rest, payment.currency) for payment, rest in parts],
         "key": refunds.new_key(),
         "story": told(found),
         "mails": outbox.about(f"order-{found.id}"),

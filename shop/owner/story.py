@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 
-from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
 from shop.i18n import format_minor
@@ -59,4 +58,4 @@ def _detail(entry: TimelineEntry) -> str:
         with suppress(ValueError):
             amount, currency = entry.detail.split()
             return format_minor(int(amount), currency)
-    return entry.detail or _("unknown") if entry.kind == "declined" else entry.detail
+    return entry.detail

@@ -1,6 +1,6 @@
 """What customers write: their mail address, and where the goods go."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from unicodedata import category
 
@@ -103,12 +103,15 @@ def shipping_form(
     """Return the form of an address in one of these countries; `sent`: what was typed into it."""
     form = kind(sent, **stored)
     form.countries = countries
+    form.country.choices = country_choices(countries)
+    return form
+
+
+def country_choices(codes: Iterable[str]) -> list[tuple[str, str]]:
+    """Return countries with their names in the reader's language, by name."""
     locale = get_locale()
     names = locale.territories if locale else {}
-    form.country.choices = sorted(
-        ((code, names.get(code, code)) for code in countries), key=lambda choice: choice[1]
-    )
-    return form
+    return sorted(((code, names.get(code, code)) for code in codes), key=lambda pair: pair[1])
 
 
 def _ask(field: Field, words: str) -> None:

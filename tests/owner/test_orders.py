@@ -17,7 +17,7 @@ from tests.owner.conftest import PASSWORD
 from tests.pages import form_to
 from tests.payments.test_address import HOME, kept, order_parcel, pay
 from tests.payments.test_readers import pay_with
-from tests.post_office import PostOffice
+from tests.payments.test_refunds import refund_at_stripe
 
 
 def test_the_owner_writes_a_missing_address_down(app: Flask, owner: Browser) -> None:
@@ -196,7 +196,7 @@ def test_goods_come_back_to_the_shelf_once_if_their_owner_wants(app: Flask, owne
 
 
 def test_the_story_notes_and_mails_stand_on_the_order(
-    app: Flask, owner: Browser, office: PostOffice
+    app: Flask, owner: Browser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bought(app)
     assert owner.submit("/owner/orders/1/note", {"text": "<b>Gift</b>\r\nwrap it"}).status == 303
@@ -204,14 +204,39 @@ def test_the_story_notes_and_mails_stand_on_the_order(
     words = page.words
     assert words.index("Ordered.") < words.index("Paid.") < words.index("Note: <b>Gift</b>")
     assert "&lt;b&gt;Gift" in page.text
+    app.test_cli_runner().invoke(args=["shop", "mail", "send"])
+    capsys.readouterr()
     assert owner.submit("/owner/orders/1/resend", {"kind": "customer_paid"}).status == 303
-    with app.app_context():
-        states = {mail.kind: mail.state for mail in newest()}
-    assert states["customer_paid"] in ("waiting", "sent")
+    assert "mail to aya@example.com: Thank you for order 1" in capsys.readouterr().err
     assert owner.submit("/owner/orders/1/resend", {"kind": "nothing"}).status == 303
     assert "no such mail" in owner.get("/owner/orders/1").words
-    assert owner.submit("/owner/orders/1/recheck", {}).status == 303
+
+
+def test_asking_stripe_again_brings_what_no_event_told(app: Flask, owner: Browser) -> None:
+    bought(app)
+    till = Till.mounted(app)
+    till.sandbox.webhooks("drop")
+    refund_at_stripe(till, amount=600)
+    assert till.orders()[0]["refunded"] == 0
+    till.sandbox.api("error", times=9)
+    owner.submit("/owner/orders/1/recheck", {})
+    assert "does not answer" in owner.get("/owner/orders/1").words
+    till.sandbox.api("ok")
+    owner.submit("/owner/orders/1/recheck", {})
     assert "Stripe was asked" in owner.get("/owner/orders/1").words
+    assert till.orders()[0]["refunded"] == 600
+    Buyer(app).order(2)
+    till.sandbox.clock(40 * 60)
+    for _again in range(2):
+        assert owner.submit("/owner/orders/2/recheck", {}).status == 303
+    assert "nothing at Stripe" in owner.get("/owner/orders/2").words
+
+
+def test_nobody_is_said_to_be_told_where_there_is_no_address(app: Flask, owner: Browser) -> None:
+    order = pay_with(app, {"customer_details": None, "customer_email": None})
+    assert Buyer(app).see(order["order"])["state"] == "paid"
+    owner.submit("/owner/orders/1/ship", {})
+    assert "Nobody is told" in owner.get("/owner/orders/1").words
 
 
 def test_today_says_what_is_to_be_packed_and_what_is_nearly_gone(
