@@ -70,7 +70,7 @@ class Browser:
         return self.post(url, {"csrf_token": self.token(), **data}, **headers)
 
     def token(self) -> str:
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/").text)
+        found = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/orders").text)
         assert found
         return unescape(found[1])
 

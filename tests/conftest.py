@@ -22,9 +22,10 @@ from tests.outbox import OWNER, Outbox, outbox_of
 from tests.post_office import PostOffice
 from tests.till import Served, Till
 
-# Every test has a new app, and every app would compile the same templates and addresses.
+# Every test has a new app, and every app would compile the same again.
 Flask.jinja_options = {"bytecode_cache": templates.Compiled()}
 templates.keep_builders()
+templates.keep_statements()
 # What tests import from here.
 __all__ = ["WEBHOOK_SECRET", "Served", "Till"]
 

@@ -1,10 +1,12 @@
-"""What every test's app would compile anew: templates, and the builders of its addresses."""
+"""What each test's app would compile anew: templates, statements, builders of addresses."""
 
 from collections.abc import Callable
 from typing import Any
 
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 
 
@@ -35,3 +37,23 @@ def keep_builders() -> None:
         return kept[key]
 
     Rule._compile_builder = compile_once  # type: ignore[method-assign]
+
+
+def keep_statements() -> None:
+    """Let all databases of a kind share the statements that SQLAlchemy compiles for them."""
+    kept: LRUCache[Any, Any] = LRUCache(5000)
+
+    class Statements(dict[Any, Any]):
+        """A database's own keys begin with its dialect."""
+
+        def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+            return kept.get((key[0].name, *key[1:]), default)
+
+        def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+            kept[(key[0].name, *key[1:])] = compiled
+
+    def share(connection: Connection) -> None:
+        connection.engine._compiled_cache = statements
+
+    statements = Statements()
+    event.listen(Engine, "engine_connect", share)
