@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import sleep
 from typing import Any
 
 import click
@@ -18,11 +19,14 @@ from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
 from shop.money import Money
-from shop.orders import ledger, queries, shipping
+from shop.orders import ledger, queries, shipping, states
 from shop.orders.models import LedgerEntry, Order
-from shop.payments import refunds, review
+from shop.payments import connect, refunds, review
 from shop.payments.models import Dispute
 from shop.payments.reconcile import reconcile as run_reconcile
+
+# Stripe's messages come within a second or two.
+PROOF_SECONDS = 30
 
 
 class Command(click.Command):
@@ -31,6 +35,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Check the database, then run the command."""
         with_appcontext(migrations.check)()
+        states.act_as("command line")
         return super().invoke(ctx)
 
 
@@ -151,6 +156,34 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
             f"Not done: {', '.join(report.failures)}. What is written down here stays as it is; "
             "run this again in a few minutes."
         )
+
+
+@shop.command("connect")
+@click.option("--check", is_flag=True, help="Only compare what is at Stripe with what is needed.")
+def connect_webhook(check: bool) -> None:
+    """Make or repair this shop's webhook at Stripe, and see that its messages arrive.
+
+    Once Stripe's key and the shop's public address are set, and when payments are learned of late.
+    """
+    if check:
+        found = connect.problems()
+        for _kind, words in found:
+            click.echo(words)
+        if found:
+            raise click.ClickException("To mend it: flask shop connect")
+        click.echo(f"Connected: {connect.state().url}")
+        return
+    connect.connect()
+    click.echo("The webhook is made. Waiting for Stripe's first message …")
+    for _try in range(PROOF_SECONDS):
+        if connect.state().state == "connected":
+            click.echo(f"Connected: {connect.state().url}")
+            return
+        sleep(1)
+    raise click.ClickException(
+        f"No message has come within {PROOF_SECONDS} seconds. Does the shop run, and does "
+        f"{connect.state().url} lead to it from the internet? Look again with --check."
+    )
 
 
 @shop.command()

@@ -150,6 +150,12 @@ def staff_dispute_closed(
     _tell_staff(order, "staff_dispute_closed", dispute_id, **more)
 
 
+def staff_test() -> None:
+    """Write to the shop's owner that mail arrives; each time anew."""
+    to, language = current_app.config["SHOP_OWNER_EMAIL"], current_app.config["SHOP_LOCALE"]
+    outbox.put_again("test", "staff_test", to, language, {"desk": external_url("owner.mails")})
+
+
 def slip_stores(codes: Sequence[Sequence[str]]) -> list[tuple[str, Sequence[str]]]:
     """Return the name of each store where a slip can be paid, with the numbers that it asks for."""
     return [(STORES.get(store, store), numbers) for store, *numbers in codes]

@@ -17,7 +17,7 @@ from typing import Any
 
 from flask import current_app, render_template
 from flask_babel import force_locale
-from sqlalchemy import Text, UniqueConstraint, bindparam, func, or_, select, update
+from sqlalchemy import Text, UniqueConstraint, Update, bindparam, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import (
@@ -128,11 +128,23 @@ def about(subject: str) -> list[Mail]:
     return list(db.session.scalars(mine))
 
 
-def resend(subject: str, mail_id: int) -> bool:
-    """Have a message about a subject sent once more, inside write(); return whether it is there."""
+def resend(mail_id: int) -> bool:
+    """Have a message sent once more, inside write(); return whether it is there."""
     again = {"state": "waiting", "attempts": 0, "due_at": now(), "error": ""}
-    this = update(Mail).where(Mail.id == mail_id, Mail.subject == subject)
-    return changed_rows(this.values(again)) == 1
+    return changed_rows(update(Mail).where(Mail.id == mail_id).values(again)) == 1
+
+
+def send_now(subject: str, kind: str) -> str:
+    """Send a message ahead of all others; return why it did not leave, empty where it did."""
+    mail = db.session.scalars(select(Mail).filter_by(subject=subject, kind=kind)).one()
+    mail_id = mail.id
+    end_read()
+    if write(partial(changed_rows, _leasing(mail_id))):
+        _send(mail_id)
+    # Without the lease another process is just sending it.
+    error = db.session.get_one(Mail, mail_id).error
+    end_read()
+    return error
 
 
 def count_due() -> int:
@@ -148,16 +160,18 @@ def count_failed() -> int:
     return db.session.scalar(select(func.count()).select_from(Mail).where(late)) or 0
 
 
-def newest(most: int = 1000) -> list[Mail]:
-    """Return the newest messages, newest last."""
-    mails = db.session.scalars(select(Mail).order_by(Mail.id.desc()).limit(most)).all()
-    return list(reversed(mails))
+def newest(most: int = 1000, before: int | None = None) -> list[Mail]:
+    """Return the newest messages, of those with a smaller id than `before`; newest last."""
+    query = select(Mail).order_by(Mail.id.desc()).limit(most)
+    if before is not None:
+        query = query.where(Mail.id < before)
+    return list(reversed(db.session.scalars(query).all()))
 
 
 def list_mails() -> list[dict[str, Any]]:
     """Return the newest messages as the JSON of the command line."""
     return [
-        {"order": json.loads(mail.context)["order"], "kind": mail.kind, "to": mail.recipient,
+        {"order": json.loads(mail.context).get("order"), "kind": mail.kind, "to": mail.recipient,
          "state": mail.state, "attempts": mail.attempts, "error": mail.error}
         for mail in newest()
     ]  # fmt: skip
@@ -170,10 +184,13 @@ def _lease() -> int | None:
         end_read()
         if mail_id is None:
             return None
-        values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
-        lease = update(Mail).where(Mail.id == mail_id, FREE).values(values)
-        if write(partial(changed_rows, lease)):
+        if write(partial(changed_rows, _leasing(mail_id))):
             return mail_id
+
+
+def _leasing(mail_id: int) -> Update:
+    values = {"lease_expires_at": now() + LEASE, "attempts": Mail.attempts + 1}
+    return update(Mail).where(Mail.id == mail_id, FREE).values(values)
 
 
 def _send(mail_id: int) -> bool:
@@ -215,17 +232,25 @@ def _keep_failure(mail_id: int, attempts: int, error: Exception) -> None:
     write(lambda: [changed_rows(statement) for statement in statements])
 
 
+def render(kind: str, language: str, context: dict[str, Any]) -> tuple[str, str, str]:
+    """Return subject, text and HTML of a message as its reader sees them."""
+    names = {"order": context, "language": language}
+    shop_name = " ".join(current_app.config["SHOP_NAME"].split())
+    with force_locale(language):
+        subject = " ".join(render_template(f"mail/{kind}.subject.txt", **names).split())
+        names |= {"subject": subject, "heading": subject.removesuffix(f" · {shop_name}")}
+        text, html = (render_template(f"mail/{kind}.{form}", **names) for form in ("txt", "html"))
+    return subject, text, html
+
+
 def _compose(mail: Mail) -> EmailMessage:
     """Return the message in the reader's language, as text and as HTML."""
     message = EmailMessage(ON_THE_WIRE)
-    names = {"order": json.loads(mail.context), "language": mail.language}
+    subject, text, html = render(mail.kind, mail.language, json.loads(mail.context))
+    message.set_content(text)
+    message.add_alternative(html, subtype="html")
     shop_name = " ".join(current_app.config["SHOP_NAME"].split())
-    with force_locale(mail.language):
-        subject = render_template(f"mail/{mail.kind}.subject.txt", **names)
-        names |= {"subject": subject, "heading": subject.strip().removesuffix(f" · {shop_name}")}
-        message.set_content(render_template(f"mail/{mail.kind}.txt", **names))
-        message.add_alternative(render_template(f"mail/{mail.kind}.html", **names), subtype="html")
-    message["Subject"] = " ".join(subject.split())
+    message["Subject"] = subject
     sender = _address(current_app.config["SHOP_MAIL_FROM"])
     message["From"] = Address(shop_name, sender.username, sender.domain)
     try:

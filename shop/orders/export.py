@@ -8,12 +8,16 @@ from flask import current_app
 
 from shop.db import end_read
 from shop.money import Money
-from shop.orders import queries
+from shop.orders import queries, takings
 from shop.orders.models import ADDRESS_FIELDS, Order
+from shop.orders.takings import Sums
 
 COLUMNS = (
     "number", "ordered", "paid", "shipped", "state", "mode", "email", "item", "quantity",
     "unit_price", "amount", "tax_rate", "currency", *ADDRESS_FIELDS,
+)  # fmt: skip
+MONTHS = (
+    "month", "currency", "tax_rate", "payments", "refunds", "lost_disputes", "kept", "tax_in_it",
 )  # fmt: skip
 # What spreadsheets take for a formula. https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,6 +37,16 @@ def lines(state: str = "", words: str = "") -> Iterator[str]:
         end_read()  # who takes long to fetch it keeps nobody from writing
         if before is None:
             return
+
+
+def months(found: Iterator[tuple[str, str, int, Sums]]) -> Iterator[str]:
+    """Yield the CSV of what takings.by_month() found, a row for each month, currency and rate."""
+    yield BOM + _line(MONTHS)
+    for month, currency, rate, sums in found:
+        amounts = (sums.payments, sums.refunds, sums.losses, sums.kept)
+        written = [Money(amount, currency).written for amount in amounts]
+        tax = takings.tax_in(sums, currency, rate).written
+        yield _line((month, currency, f"{rate / 100:g}", *written, tax))
 
 
 def _rows(order: Order) -> Iterator[str]:

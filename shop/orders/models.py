@@ -46,8 +46,11 @@ class Order(Base):
     __tablename__ = "orders"
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_positive"),
-        Index("ix_orders_mode_holds_stock", "mode", "holds_stock"),
+        # The mode is not first: SQLite would take it for selective and read every order of it.
+        Index("ix_orders_holds_stock_mode", "holds_stock", "mode"),
         Index("ix_orders_state_created_at", "state", "created_at"),
+        # The owner's lists, the newest first.
+        Index("ix_orders_state_id", "state", "id"),
         # What is paid and not sent yet, among all that was ever sent.
         Index("ix_orders_shipped_at_state", "shipped_at", "state"),
     )
@@ -298,4 +301,6 @@ class TimelineEntry(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), index=True)
     kind: Mapped[str] = mapped_column(Key)
     detail: Mapped[str] = mapped_column(Text, default="")
+    # The owner who did it, None for customers, Stripe and the shop itself.
+    who: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -24,6 +24,8 @@ PAYABLE = ("pending",)
 ORDERED = ("awaiting_payment", "paid", "partially_refunded", "refunded", "needs_review")
 # The money is kept, so the goods are the customer's.
 KEPT = ("paid", "partially_refunded")
+# What a person does to an order, and not Stripe or the shop.
+BY_PEOPLE = ("packed", "shipped", "restocked", "note", "taken_as_paid")
 # The state follows what the ledger adds up to.
 SETTLED = ("paid", "partially_refunded", "refunded")
 
@@ -65,9 +67,15 @@ def state_by_sums(amount: int, paid: int, refunded: int) -> str:
     return "paid" if kept >= min(amount, paid) else "partially_refunded"
 
 
-def log_event(order: Order, kind: str, detail: str = "") -> None:
-    """Write a line of the order's story, inside write()."""
-    db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail))
+def act_as(who: str) -> None:
+    """Have the story say that `who` does what a person does to orders from here on."""
+    db.session.info["who"] = who
+
+
+def log_event(order: Order, kind: str, detail: str = "", *, by_hand: bool = False) -> None:
+    """Write a line of the order's story, inside write(); `by_hand`: a person had it done here."""
+    who = db.session.info.get("who") if by_hand or kind in BY_PEOPLE else None
+    db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail, who=who))
 
 
 def cancel(order: Order, why: str) -> bool:

@@ -4,4 +4,14 @@ from flask import Blueprint
 
 bp = Blueprint("owner", __name__, url_prefix="/owner")
 
-from shop.owner import account, delivery, details, goods, orders, today  # noqa: E402, F401 — the views need `bp`
+from shop.owner import (  # noqa: E402, F401 — the views need `bp`
+    account,
+    books,
+    connect,
+    delivery,
+    details,
+    goods,
+    mail,
+    orders,
+    today,
+)

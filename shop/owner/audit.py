@@ -41,6 +41,8 @@ ACTIONS = {
     "delivery_moved": _l("Delivery moved: %(subject)s"),
     "delivery_removed": _l("Delivery removed: %(subject)s"),
     "details_changed": _l("Changed the shop’s details: %(subject)s"),
+    "connected": _l("Connected Stripe: %(subject)s"),
+    "mail_tested": _l("Sent a test mail to %(subject)s"),
     "picture_added": _l("Picture added: %(subject)s"),
     "picture_changed": _l("Picture changed: %(subject)s"),
     "picture_removed": _l("Picture removed: %(subject)s"),

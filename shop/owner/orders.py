@@ -244,7 +244,7 @@ def resend(number: int) -> ResponseReturnValue:
     subject, kind = f"order-{_order(number).id}", request.form.get("kind", "")
     mails = [one.id for one in outbox.about(subject) if one.kind == kind]
     if mails:
-        recorded(lambda: outbox.resend(subject, mails[-1]), "mail_resent", f"{number}, {kind}")
+        recorded(lambda: outbox.resend(mails[-1]), "mail_resent", f"{number}, {kind}")
         flash(_("The mail is sent again."))
     else:
         flash(_("There is no such mail about this order."))

@@ -41,15 +41,20 @@ MAILS = {
     "staff_refund_failed": _l("Refund failed"),
     "staff_dispute": _l("Dispute"),
     "staff_dispute_closed": _l("Dispute closed"),
+    "staff_test": _l("Test mail"),
 }
 
 
-def told(order: Order) -> Iterator[tuple[datetime, str]]:
-    """Yield what happened and when, in the order it happened."""
+def told(order: Order) -> Iterator[tuple[datetime, str, str]]:
+    """Yield when what happened, and which owner did it, in the order it happened."""
     for entry in order.timeline:
         words = WORDS.get(entry.kind, _l("%(kind)s %(detail)s"))
         kind = entry.kind.replace("_", " ")
-        yield entry.created_at, str(words % {"detail": _detail(entry), "kind": kind}).strip()
+        yield (
+            entry.created_at,
+            str(words % {"detail": _detail(entry), "kind": kind}).strip(),
+            entry.who or "",
+        )
 
 
 def _detail(entry: TimelineEntry) -> str:

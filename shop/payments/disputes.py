@@ -4,6 +4,7 @@ https://docs.stripe.com/disputes
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select, update
 
@@ -11,6 +12,7 @@ from shop import mail
 from shop.db import changed_rows, db, end_read, insert_once, now, write
 from shop.orders import queries, states
 from shop.orders.models import LedgerEntry, Order
+from shop.orders.takings import Loss
 from shop.payments import gateway
 from shop.payments.gateway.objects import DISPUTE_CLOSED, Event
 from shop.payments.gateway.objects import Dispute as Facts
@@ -25,6 +27,18 @@ def open_ones(most: int = 20) -> Sequence[Dispute]:
     mine = select(Dispute).join(Order, Dispute.order_id == Order.id).where(queries.in_mode())
     unclosed = mine.where(Dispute.closed_at.is_(None)).order_by(Dispute.id)
     return db.session.scalars(unclosed.limit(most)).all()
+
+
+def losses(since: datetime | None = None, order_ids: Sequence[int] = ()) -> list[Loss]:
+    """Return what disputes of this mode took for good: since a moment, or of certain orders."""
+    mine = select(Dispute).join(Order, Dispute.order_id == Order.id).where(queries.in_mode())
+    lost = mine.where(Dispute.state == "lost")
+    lost = lost.where(Dispute.closed_at >= since if since else Dispute.order_id.in_(order_ids))
+    return [
+        Loss(one.order_id, one.amount, one.currency, one.closed_at)
+        for one in db.session.scalars(lost.order_by(Dispute.id))
+        if one.closed_at is not None
+    ]
 
 
 def sync(payment_id: int, event: Event | None = None) -> tuple[str, ...]:
@@ -74,7 +88,8 @@ def apply(order_id: int, found: Sequence[Facts], event: Event | None = None) -> 
             Dispute.stripe_id == one.id, Dispute.state.not_in(DISPUTE_CLOSED)
         )
         closed_at = now() if one.is_closed else None
-        if changed_rows(mine.values(state=one.state, closed_at=closed_at)) and one.is_closed:
+        values = {"state": one.state, "closed_at": closed_at, "due_at": one.due_at}
+        if changed_rows(mine.values(values)) and one.is_closed:
             outcome = "lost" if one.state == "lost" else "won"
             states.log_event(order, f"dispute_{outcome}", one.id)
             mail.staff_dispute_closed(order, one.amount, currency, outcome, one.id)

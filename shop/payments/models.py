@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from flask import current_app
-from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint, update
+from sqlalchemy import BigInteger, ForeignKey, Text, UniqueConstraint, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shop.db import (
@@ -77,6 +77,8 @@ class Dispute(Base):
     reason: Mapped[str] = mapped_column(Key)
     state: Mapped[str] = mapped_column(Key)
     opened_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    # Until when Stripe takes the owner's answer.
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -101,23 +103,34 @@ def shop_id() -> str:
     return found.value
 
 
+def kept(name: str) -> str | None:
+    """Return what is kept under a name for the current mode."""
+    mine = select(KeyValue.value).where(KeyValue.name == _in_mode(name))
+    return db.session.scalar(mine)
+
+
+def keep(name: str, value: str) -> None:
+    """Keep a value for the current mode, inside write(), in place of the one before."""
+    key = _in_mode(name)
+    if not insert_once(KeyValue, name=key, value=value):
+        changed_rows(update(KeyValue).where(KeyValue.name == key).values(value=value))
+
+
+def forget(name: str) -> None:
+    """Keep nothing under a name for the current mode any more, inside write()."""
+    changed_rows(delete(KeyValue).where(KeyValue.name == _in_mode(name)))
+
+
 def recall(name: str) -> datetime:
     """Return the moment that is kept for the current mode, else one that is long ago."""
-    kept = db.session.get(KeyValue, _in_mode(name))
-    moment = datetime.fromtimestamp(int(kept.value) if kept else 0, UTC)
+    moment = datetime.fromtimestamp(int(kept(name) or 0), UTC)
     end_read()
     return moment
 
 
 def remember(name: str, moment: datetime) -> None:
     """Keep a moment for the current mode; the one before is forgotten."""
-    key, value = _in_mode(name), str(int(moment.timestamp()))
-
-    def unit() -> None:
-        if not insert_once(KeyValue, name=key, value=value):
-            changed_rows(update(KeyValue).where(KeyValue.name == key).values(value=value))
-
-    write(unit)
+    write(lambda: keep(name, str(int(moment.timestamp()))))
 
 
 def _in_mode(name: str) -> str:

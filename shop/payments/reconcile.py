@@ -38,18 +38,21 @@ def reconcile(
     dry_run: bool,
     progress: Callable[[int, int], None] = lambda done, total: None,
     seconds: float = inf,
+    *,
+    compares: bool = False,
 ) -> Report:
     """Ask Stripe about what is open, take the events that never arrived, and compare the books.
 
     With `dry_run` nothing is written. With `seconds` it stops when they are over, goes on the next
-    time where it stopped, and compares once a day. Raises BuyingOff if paying is off.
+    time where it stopped, and compares once a day, or at once with
+    `compares`. Raises BuyingOff if paying is off.
     """
     place.refuse_where_off()
     run = Run(dry_run, progress, monotonic() + seconds)
     steps: list[tuple[str, Callable[[Run], None]]] = [("open payments", _ask_open_attempts)]
     if not dry_run:
         steps += [("unanswered refunds", _resume_refunds), ("missed events", _take_missed_events)]
-    if seconds == inf or recall("compared") < now() - COMPARED_EVERY:
+    if compares or seconds == inf or recall("compared") < now() - COMPARED_EVERY:
         steps.append(("the books", _compare))
     for name, step in steps:
         end_read()
@@ -60,6 +63,9 @@ def reconcile(
         except (ShopError, gateway.StripeRefused) as error:
             run.report.fail(name, error)
     end_read()
+    if run.report.is_compared and not dry_run:
+        run.report.keep_as_last()
+        remember("compared", now())
     return run.report
 
 
@@ -185,8 +191,6 @@ def _compare(run: Run) -> None:
             mismatch = Mismatch(token, "unknown_at_stripe", state, "no such payment")
             run.report.mismatches.append(mismatch)
     run.report.is_compared = True
-    if not run.dry_run:
-        remember("compared", now())
 
 
 def _learn_payment(run: Run, charge: Charge, shop_id: str | None) -> int | None:

@@ -272,7 +272,8 @@ def apply(
         if not changed_rows(goes_on.values(state=one.state, stripe_id=one.id)):
             continue
         if one.state in REFUND_COUNTS and was not in REFUND_COUNTS:
-            states.log_event(order, "refunded", f"{entry.amount} {entry.currency}")
+            said = f"{entry.amount} {entry.currency}"
+            states.log_event(order, "refunded", said, by_hand=entry.key is not None)
             mail.customer_refunded(order, entry.amount, entry.currency, one.id)
         elif one.state not in REFUND_COUNTS:
             states.log_event(order, "refund_failed", f"{entry.amount} {entry.currency}")

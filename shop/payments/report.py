@@ -1,5 +1,6 @@
 """What a reconciliation may do, and what it found."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -8,10 +9,11 @@ from typing import Any, TypeVar
 from flask import current_app
 from sqlalchemy import func, select
 
-from shop.db import db, end_read
+from shop.db import db, end_read, write
 from shop.errors import ShopError
 from shop.orders.models import TimelineEntry
 from shop.payments import gateway
+from shop.payments.models import keep, kept
 
 T = TypeVar("T")
 # After so many, Stripe is down rather than unwilling to answer about one payment.
@@ -56,6 +58,22 @@ class Report:
         """Return the report as outside programs read it."""
         rows = [asdict(row) for row in self.mismatches]
         return {"checked": self.checked, "settled": self.settled, "mismatches": rows}
+
+    @classmethod
+    def last(cls) -> "Report | None":
+        """Return what the last whole comparison of this mode found, None before the first."""
+        found = json.loads(kept("books") or "null")
+        end_read()
+        if found is None:
+            return None
+        mismatches = [Mismatch(*row) for row in found["mismatches"]]
+        return cls(agreed=found["agreed"], mismatches=mismatches, failures=found["failures"])
+
+    def keep_as_last(self) -> None:
+        """Keep what was found for the owner's pages, when the books were compared."""
+        rows = [tuple(asdict(row).values()) for row in self.mismatches]
+        said = {"agreed": self.agreed, "mismatches": rows, "failures": self.failures}
+        write(lambda: keep("books", json.dumps(said)))
 
     def fail(self, name: str, error: Exception) -> None:
         """Add what was not done."""

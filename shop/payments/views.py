@@ -33,7 +33,7 @@ from shop.orders import links, place, queries, states
 from shop.orders import receipt as receipts
 from shop.orders.models import Order, email_key
 from shop.parsers import visible, whole_number
-from shop.payments import attempts, bp, checkout, gateway, release, settle
+from shop.payments import attempts, bp, checkout, connect, gateway, release, settle
 from shop.payments.forms import EmailForm
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
@@ -106,15 +106,19 @@ def cancel() -> ResponseReturnValue:
 @csrf.exempt  # type: ignore[untyped-decorator]
 def webhook() -> ResponseReturnValue:
     """Take an event from Stripe: 2xx once its effect is committed, so that it is not sent again."""
-    if not current_app.config["STRIPE_WEBHOOK_SECRET"]:
-        return jsonify({"error": "no webhook secret is set"}), 503
     try:
-        body = request.get_data()
-        event = gateway.verify_event(body, request.headers.get("Stripe-Signature"))
+        secrets = connect.secrets()
+        if not secrets:
+            return jsonify({"error": "no webhook secret is set"}), 503
+        signature = request.headers.get("Stripe-Signature")
+        event, secret = gateway.verify_event(request.get_data(), signature, secrets)
     except (RequestEntityTooLarge, gateway.BadSignature):
         return jsonify({"error": "this is no fresh message signed by Stripe"}), 400
+    except OperationalError:
+        return jsonify({"error": "not just now, please send it again"}), 503
     try:
         receive(event)
+        connect.note_delivery(secret)
     except (ShopError, OperationalError) as error:
         current_app.logger.warning("event %s is not taken yet: %r", event.id, error)
         return jsonify({"error": "not just now, please send it again"}), 503

@@ -37,8 +37,9 @@ NEAR_HTTP = {
     "migrations/__init__.py",
 }  # fmt: skip
 VIEWS = {
-    "payments/card.py", "owner/access.py", "owner/account.py", "owner/delivery.py",
-    "owner/details.py", "owner/goods.py", "owner/orders.py", "owner/today.py",
+    "payments/card.py", "owner/access.py", "owner/account.py", "owner/books.py",
+    "owner/connect.py", "owner/delivery.py", "owner/details.py", "owner/goods.py", "owner/mail.py",
+    "owner/orders.py", "owner/today.py",
 }  # fmt: skip
 STRIPE_FILES = {"payments/gateway/__init__.py", "payments/gateway/client.py", "sandbox/contract.py"}
 

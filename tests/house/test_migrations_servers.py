@@ -267,8 +267,9 @@ def renamed(before: Tables) -> Tables:
     late = "delivery_id delivery_name delivery_countries packed_at carrier tracking".split()
     for row in after["orders"]:
         row |= {"delivery_amount": 0, "delivery_tax_rate": 0} | dict.fromkeys(late)
-    for row in after["attempts"]:
-        row["slip_codes"] = None
+    for table, column in (("attempts", "slip_codes"), ("disputes", "due_at"), ("timeline", "who")):
+        for row in after[table]:
+            row[column] = None
     for row in after["order_lines"]:
         row["tax_rate"] = 1000
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):

@@ -4,16 +4,18 @@ import csv
 import io
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
 
+from shop.i18n import format_moment
 from shop.mail.outbox import newest
 from shop.orders import queries
 from tests.actors import Answer, Browser, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
-from tests.owner.conftest import PASSWORD
+from tests.owner.conftest import EMAIL, PASSWORD
 from tests.pages import form_to
 from tests.payments.test_address import HOME, kept, order_parcel, pay
 from tests.payments.test_readers import pay_with
@@ -67,6 +69,10 @@ def test_an_order_is_packed_and_sent_and_its_customer_follows_it(
     trail = owner.get("/owner/account").words
     for words in ("Packed order 1", "Sent order 1"):
         assert words in trail
+    story = owner.get("/owner/orders/1").words
+    for words in ("Packed.", "1234-5678 <9>"):
+        assert f"{words} {EMAIL}" in story
+    assert f"Paid. {EMAIL}" not in story
 
 
 def test_only_what_is_paid_is_sent(app: Flask, owner: Browser) -> None:
@@ -325,3 +331,28 @@ def test_many_are_packed_at_once_and_their_slips_printed(app: Flask, owner: Brow
     assert "Packed: 1, 3" in owner.get("/owner/orders").words
     assert owner.submit("/owner/orders/bulk", chosen | {"action": "ship"}).status == 303
     assert "On their way: 1, 3" in owner.get("/owner/orders").words
+
+
+def test_a_dispute_stands_first_with_its_date_and_a_refund_with_who_made_it(
+    app: Flask, owner: Browser
+) -> None:
+    till = Till.mounted(app)
+    Buyer(app).buy()
+    charge = till.sandbox.state["charges"][0]["id"]
+    till.sandbox.press(f"charges/{charge}/dispute")
+    due = till.sandbox.state["disputes"][0]["evidence_details"]["due_by"]
+    with app.app_context():
+        moment = format_moment(datetime.fromtimestamp(due, UTC))
+    today = owner.get("/owner/").words
+    assert "Order 1 is disputed (¥2,000)" in today
+    assert f"by {moment}" in today
+    Buyer(app).buy()
+    form = {"amount": "500", "password": PASSWORD, "key": "k" * 22}
+    assert owner.submit("/owner/orders/2/refund", form).status == 303
+    assert f"¥500 went back to the customer. {EMAIL}" in owner.get("/owner/orders/2").words
+    # What was refunded in Stripe's dashboard was nobody's doing here.
+    refund_at_stripe(till, amount=300)
+    assert owner.submit("/owner/orders/2/recheck", {}).status == 303
+    story = owner.get("/owner/orders/2").words
+    assert "¥300 went back to the customer." in story
+    assert story.count(EMAIL) == 1

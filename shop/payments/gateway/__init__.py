@@ -4,7 +4,7 @@ The SDK (https://github.com/stripe/stripe-python) is imported with the first cal
 never cause one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -26,10 +26,12 @@ from shop.payments.gateway.objects import (
     Charge,
     CheckoutSession,
     Dispute,
+    Endpoint,
     Event,
     Refund,
     read_charge,
     read_dispute,
+    read_endpoint,
     read_event,
     read_reference,
     read_refund,
@@ -210,20 +212,74 @@ def find_reference(payment_intent: str) -> str | None:
     return _ask(lambda client: read_reference(client.v1.payment_intents.retrieve(payment_intent)))
 
 
-def verify_event(body: bytes, signature: str | None) -> Event:
-    """Return the event that Stripe signed; raises BadSignature for anything else, however broken.
+def list_endpoints() -> Listed[Endpoint]:
+    """Return the webhook endpoints of the account, as list_refunds() does.
 
+    https://docs.stripe.com/api/webhook_endpoints
+    """
+    return _list(
+        lambda client, after: client.v1.webhook_endpoints.list({**after}),  # type: ignore[arg-type]
+        read_endpoint,
+    )
+
+
+def create_endpoint(url: str, types: Sequence[str], key: str) -> Endpoint:
+    """Have Stripe send events of these types to `url`, in the version of the API that we read.
+
+    The answer to the creation alone has the secret. Raises StripeRefused and StripeUnreachable.
+    """
+    params = {"url": url, "enabled_events": list(types), "api_version": api_version()}
+    return _ask(
+        lambda client: read_endpoint(
+            client.v1.webhook_endpoints.create(params, {"idempotency_key": key})  # type: ignore[arg-type]
+        )
+    )
+
+
+def update_endpoint(endpoint_id: str, types: Sequence[str]) -> None:
+    """Have Stripe send events of these types to an endpoint, switched on again if it was off."""
+    params = {"enabled_events": list(types), "disabled": False}
+    _ask(lambda client: client.v1.webhook_endpoints.update(endpoint_id, params))  # type: ignore[arg-type]
+
+
+def delete_endpoint(endpoint_id: str) -> None:
+    """Have Stripe send nothing to an endpoint any more."""
+    _ask(lambda client: client.v1.webhook_endpoints.delete(endpoint_id))
+
+
+def cause_event(params: Mapping[str, Any]) -> None:
+    """Open a Checkout Session and end it unpaid, so that Stripe has an event to send."""
+
+    def call(client: "stripe.StripeClient") -> None:
+        session = client.v1.checkout.sessions.create(params)  # type: ignore[arg-type]
+        client.v1.checkout.sessions.expire(session.id)
+
+    _ask(call)
+
+
+@cache
+def api_version() -> str:
+    """Return the version of Stripe's API that the SDK reads."""
+    import stripe
+
+    return str(stripe.api_version)
+
+
+def verify_event(body: bytes, signature: str | None, secrets: Iterable[str]) -> tuple[Event, str]:
+    """Return the event that Stripe signed, and which of the secrets it signed with.
+
+    Raises BadSignature for anything else, however broken.
     https://docs.stripe.com/webhooks#verify-official-libraries
     """
     import stripe
 
     try:
-        for secret in current_app.config["STRIPE_WEBHOOK_SECRET"].split():
+        for secret in secrets:
             with suppress(stripe.SignatureVerificationError):
                 event = stripe_client().construct_event(
                     body, signature, secret, SIGNATURE_TOLERANCE_SECONDS
                 )
-                return read_event(event)
+                return read_event(event), secret
         raise ValueError("signed with none of the shop's secrets")
     # The SDK itself fails over what anybody may post here: a signature that is not ASCII
     # (TypeError), a body that is no UTF-8 or no JSON (ValueError), no object (AttributeError).

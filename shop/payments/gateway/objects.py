@@ -156,6 +156,8 @@ class Dispute:
     currency: str | None
     reason: str
     money_ids: tuple[str, ...]
+    # Until when an answer is taken, where one is awaited.
+    due_at: datetime | None
 
     @property
     def is_closed(self) -> bool:
@@ -179,6 +181,21 @@ class Event:
     order: str = ""
     payment_intent: str = ""
     charge: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where Stripe sends the account's events. `secret` is known of one that was just created.
+
+    https://docs.stripe.com/api/webhook_endpoints/object
+    """
+
+    id: str
+    url: str
+    types: frozenset[str]
+    api_version: str | None
+    is_enabled: bool
+    secret: str | None
 
 
 def read_session(answer: Any) -> CheckoutSession:
@@ -255,12 +272,26 @@ def read_dispute(answer: Any) -> Dispute:
         currency=_exact(data.get("currency")),
         reason=visible(data.get("reason")) or "general",
         money_ids=_money_ids(data),
+        due_at=_moment(_fields(data.get("evidence_details")).get("due_by")),
     )
 
 
 def read_reference(answer: Any) -> str | None:
     """Return the reference of the order that the SDK's payment intent was made for."""
     return _exact(_fields(answer.to_dict(for_json=True).get("metadata")).get("order"))
+
+
+def read_endpoint(answer: Any) -> Endpoint:
+    """Return the SDK's webhook endpoint as a plain value."""
+    data = answer.to_dict(for_json=True)
+    return Endpoint(
+        id=_id(data["id"]),
+        url=str(data.get("url")),
+        types=frozenset(map(str, data.get("enabled_events") or ())),
+        api_version=_exact(data.get("api_version")),
+        is_enabled=data.get("status") != "disabled",
+        secret=_exact(data.get("secret")),
+    )
 
 
 def read_event(answer: Any) -> Event:
