@@ -4,4 +4,4 @@ from flask import Blueprint
 
 bp = Blueprint("owner", __name__, url_prefix="/owner")
 
-from shop.owner import account, delivery, details, goods, orders, today  # noqa: E402, F401 — the views need `bp`
+from shop.owner import account, check, delivery, details, goods, orders, today  # noqa: E402, F401 — the views need `bp`

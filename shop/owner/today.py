@@ -2,10 +2,11 @@
 
 from flask import render_template
 
+from shop import doctor
 from shop.catalog import goods, legal
 from shop.mail import outbox
 from shop.orders import queries
-from shop.owner import bp
+from shop.owner import bp, check
 from shop.payments import disputes
 
 
@@ -20,4 +21,5 @@ def today() -> str:
         failed=outbox.count_failed(),
         to_pack=queries.to_pack(),
         low=goods.low(),
+        odd=len(doctor.to_see_to(check.known())),
     )

@@ -4,15 +4,19 @@ https://docs.stripe.com/webhooks
 """
 
 from contextlib import suppress
+from datetime import timedelta
 
+from flask import current_app
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
-from shop.db import db, end_read, is_key, write
+from shop.db import db, end_read, is_key, now, write
+from shop.errors import ShopError
 from shop.orders import ledger, queries
 from shop.orders.models import LedgerEntry
 from shop.payments import attempts, disputes, gateway, refunds, settle
 from shop.payments.gateway.objects import Event
-from shop.payments.models import Attempt, StripeEvent, take_event
+from shop.payments.models import Attempt, StripeEvent, recall, remember, take_event
 
 SESSIONS = (
     "checkout.session.completed",
@@ -37,6 +41,8 @@ DISPUTES = (
 )
 # What Stripe is to send; https://docs.stripe.com/api/events/types
 TYPES = (*SESSIONS, *CHARGES, *REFUNDS, *DISPUTES)
+# That a message came is written down no more often.
+NOTED_EVERY = timedelta(minutes=1)
 
 
 def receive(event: Event) -> int | None:
@@ -65,6 +71,16 @@ def receive(event: Event) -> int | None:
     end_read()
     write(lambda: take_event(event))
     return None
+
+
+def note_delivery() -> None:
+    """Keep for the self-check that Stripe's messages arrive; Stripe is answered all the same."""
+    try:
+        if recall("delivered") <= now() - NOTED_EVERY:
+            remember("delivered", now())
+    except (ShopError, SQLAlchemyError) as error:
+        end_read()
+        current_app.logger.warning("the delivery is not noted: %r", error)
 
 
 def _payment_of(event: Event) -> LedgerEntry | None:
