@@ -11,6 +11,7 @@ from shop.doctor.host import Finding
 from shop.i18n import format_moment
 from shop.mail import outbox, smtp
 from shop.orders import queries
+from shop.parsers import visible
 from shop.payments.gateway import StripeRefused, StripeUnreachable
 from shop.payments.gateway.probe import Probe, probe
 from shop.payments.models import recall
@@ -123,7 +124,7 @@ def mail() -> Finding:
         if isinstance(error, smtp.NotSent) and error.is_silent:
             todo = _("Many hosts block port %(port)s. Try port 2525 of your mail service, or your "
                      "host’s own mail server.", port=smtp.port_of(urlsplit(url)))  # fmt: skip
-        what = _("Mail does not get through: %(reason)s", reason=" ".join(str(error).split())[:300])
+        what = _("Mail does not get through: %(reason)s", reason=visible(str(error), 300))
         return Finding("mail", "broken", what, todo)
     return Finding("mail", "ok", _("The mail server takes mail to you."))
 

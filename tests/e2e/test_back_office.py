@@ -92,7 +92,8 @@ def test_axe_finds_nothing_in_the_back_office(
     sign_in(visitor, owner_of_shop)
     for path in ("owner/", "owner/goods", "owner/goods?q=nothing", "owner/goods/1",
                  "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/orders",
-                 "owner/orders/1", "owner/delivery", "owner/details", "owner/account"):  # fmt: skip
+                 "owner/orders/1", "owner/delivery", "owner/details", "owner/check",
+                 "owner/account"):  # fmt: skip
         visitor.go(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         look(path)

@@ -1,10 +1,11 @@
 """A question to Stripe for the self-check: what the key may read, and what time it is there."""
 
+import time
+from calendar import timegm
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from time import monotonic
+from datetime import timedelta
+from email.utils import parsedate
 from typing import TYPE_CHECKING, Any
 
 from flask import current_app
@@ -33,7 +34,7 @@ def probe(seconds: float) -> Probe:
     """
     import stripe
 
-    until = monotonic() + seconds
+    until = time.monotonic() + seconds
     is_restricted = (current_app.config["STRIPE_SECRET_KEY"] or "").startswith("rk_")
 
     def call(client: "stripe.StripeClient") -> Probe:
@@ -47,15 +48,16 @@ def probe(seconds: float) -> Probe:
         said: dict[str, str] = {}
         forbidden = []
         for name, ask in list(lists.items())[: None if is_restricted else 1]:
-            if monotonic() > until:
+            if time.monotonic() > until:
                 raise TimeoutError("Stripe answers too slowly")
             try:
                 said = dict(ask({"limit": 1}).last_response.headers)
             except stripe.PermissionError as error:
                 said = dict(error.headers or {})
                 forbidden.append(name)
-        dates = [value for name, value in said.items() if name.lower() == "date"]
-        skews = [abs(datetime.now(UTC) - parsedate_to_datetime(date)) for date in dates]
-        return Probe(skews[0] if skews else None, tuple(forbidden))
+        date = next((value for name, value in said.items() if name.lower() == "date"), None)
+        moment = parsedate(date)  # always in GMT
+        skew = timedelta(seconds=abs(time.time() - timegm(moment))) if moment else None
+        return Probe(skew, tuple(forbidden))
 
     return _ask(call, timeout=(seconds / 2, seconds / 2))
