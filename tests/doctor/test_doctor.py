@@ -383,6 +383,10 @@ def test_what_stripe_says_of_the_key(world: World, tmp_path: Path) -> None:
     )
     rows, status = look_over(world.app)
     assert (rows["stripe"]["verdict"], rows["clock"]["verdict"], status) == ("broken", "unknown", 1)
+    unknown = {"error": {"type": "invalid_request_error", "message": "no such address"}}
+    world.stripe.app = Response(json.dumps(unknown), 404)
+    rows, status = look_over(world.app)
+    assert (rows["stripe"]["verdict"], status) == ("look", 0)
     world.stripe.app = Response("<html>", 502)
     rows, status = look_over(world.app)
     assert (rows["stripe"]["verdict"], rows["clock"]["verdict"], status) == (
