@@ -169,7 +169,7 @@ def order_of_cart(cart_id: str | None) -> str | None:
     return db.session.scalar(mine.where(in_mode()).limit(1)) if cart_id else None
 
 
-def newest_paid(before: datetime) -> datetime | None:
-    """Return when the newest order was paid that was paid before then, None where none was."""
-    paid = select(Order.paid_at).where(in_mode(), Order.paid_at < before)
+def newest_paid(until: datetime) -> datetime | None:
+    """Return when the newest order was paid of those paid until then, None where none was."""
+    paid = select(Order.paid_at).where(in_mode(), Order.paid_at <= until)
     return db.session.scalar(paid.order_by(Order.id.desc()).limit(1))
