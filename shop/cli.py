@@ -13,8 +13,9 @@ from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exc, select
 
+from shop import doctor as self_check
 from shop import migrations, terminal
-from shop.db import db, end_read, write
+from shop.db import db, end_read, now, write
 from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
@@ -22,7 +23,7 @@ from shop.money import Money
 from shop.orders import ledger, queries, shipping, states
 from shop.orders.models import LedgerEntry, Order
 from shop.payments import connect, refunds, review
-from shop.payments.models import Dispute
+from shop.payments.models import Dispute, remember
 from shop.payments.reconcile import reconcile as run_reconcile
 
 # Stripe's messages come within a second or two.
@@ -106,6 +107,19 @@ def init() -> None:
         )
     migrations.upgrade()
     click.echo(f"Ready. The data is in {current_app.config['SHOP_DATA_DIR']}.")
+
+
+@shop.command(cls=click.Command)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Look the shop over: its host, its database, Stripe, mail, and what the law asks for.
+
+    After you have set something, and whenever something seems odd. Ends with 1 if it is broken.
+    """
+    found = self_check.examine(from_outside=True)
+    _print([one.to_dict() for one in found] if as_json else terminal.finding_lines(found))
+    if any(one.verdict == "broken" for one in found):
+        raise SystemExit(1)
 
 
 @shop.command()
@@ -287,6 +301,7 @@ def mail_send(failed: bool) -> None:
         _progress(len(left), max(total, len(left)))
     if len(left) < total and sys.stderr.isatty():
         click.echo(err=True)
+    remember("mail_run", now())
     click.echo(f"{left.count(True)} sent, {left.count(False)} failed.")
     if not all(left):
         click.echo("Why, and when they are tried again: flask shop mail list")

@@ -231,7 +231,7 @@ def facts() -> dict[str, str]:
     }
     end_read()
     if kind == "sqlite":
-        return found | {"reason": journal_mode(db.engine.url.database)[2]}
+        return found | {"reason": str(journal_mode(db.engine.url.database)[2])}
     return found | {"prepared_statements": "off"}
 
 

@@ -3,8 +3,10 @@
 import re
 import sqlite3
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from flask_babel import lazy_gettext as _l
 from sqlalchemy import Engine, event
 
 # File systems of this machine alone, whose memory and locks all its processes share. What is not
@@ -35,18 +37,41 @@ def journal_mode(database: str | None) -> tuple[str, str, str]:
     WAL is quick, but some versions can lose a committed write when a checkpoint races with it
     (https://www.sqlite.org/wal.html#walresetbug), and it must not be used over a network.
     """
-    version = sqlite3.sqlite_version_info
+    version, own = sqlite3.sqlite_version_info, sqlite3.sqlite_version
     mended = version >= (3, 51, 3) or any(
         version[:2] == line and version[2] >= patch for line, patch in (((3, 44), 6), ((3, 50), 7))
     )
     if not mended:
-        return "DELETE", "EXTRA", f"SQLite {sqlite3.sqlite_version} has the WAL-reset bug"
+        return "DELETE", "EXTRA", _l("SQLite %(version)s has the WAL-reset bug", version=own)
     kind = "memory"
     if database not in (None, "", ":memory:"):
         kind = _file_system(Path(database.removeprefix("file:")))
         if kind not in LOCAL:
-            return "DELETE", "EXTRA", f"the file system ({kind}) is not known to be a local disk"
-    return "WAL", "FULL", f"SQLite {sqlite3.sqlite_version} on a local disk ({kind})"
+            reason = _l("the file system (%(kind)s) is not known to be a local disk", kind=kind)
+            return "DELETE", "EXTRA", reason
+    reason = _l("SQLite %(version)s on a local disk (%(kind)s)", version=own, kind=kind)
+    return "WAL", "FULL", reason
+
+
+def damage(engine: Engine, seconds: float) -> str:
+    """Return what is damaged in the file, empty where nothing is.
+
+    Raises TimeoutError where so many seconds are too few to read all of it.
+    """
+    until = monotonic() + seconds
+    connection = engine.raw_connection()
+    file: Any = connection.driver_connection
+    try:
+        file.set_progress_handler(lambda: monotonic() > until, 10_000)
+        said = file.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            raise TimeoutError from error
+        said = str(error)
+    finally:
+        file.set_progress_handler(None, 0)
+        connection.close()
+    return "" if said == "ok" else str(said)
 
 
 def _file_system(path: Path) -> str:

@@ -8,6 +8,8 @@ from unicodedata import category, east_asian_width
 from flask import current_app
 
 from shop.db import end_read
+from shop.doctor import TITLES, VERDICTS
+from shop.doctor.host import Finding
 from shop.mail.outbox import Mail
 from shop.money import Money
 from shop.orders import queries, states
@@ -175,6 +177,13 @@ def _mismatch_line(row: Mismatch) -> str:
         "missing_here": f"{ours} here; Stripe has its payment {stripe}, which is not here",
     }
     return f"Order {order.number}: {said[row.kind]}."
+
+
+def finding_lines(found: Iterable[Finding]) -> Iterator[str]:
+    """Yield what the self-check found, and under it what to do."""
+    for one in found:
+        what = f"[{VERDICTS[one.verdict]}] {TITLES[one.name]}: {one.what}"
+        yield from (_plain(what), *([f"    {_plain(one.todo)}"] if one.todo else []))
 
 
 def table(

@@ -40,6 +40,7 @@ LEASE = timedelta(seconds=90)
 # Minutes to wait after the first failure, the second, …; the last holds until MOST_TRIES.
 BACK_OFF = (1, 5, 15, 60, 360)
 MOST_TRIES = 12
+OVERDUE = timedelta(hours=1)
 # Plain ASCII on the wire, which every mail server passes on unchanged.
 ON_THE_WIRE = policy.default.clone(cte_type="7bit")
 
@@ -158,6 +159,22 @@ def count_failed() -> int:
     """Return how many messages were given up, or wait for another try."""
     late = (Mail.state == "failed") | ((Mail.state == "waiting") & (Mail.error != ""))
     return db.session.scalar(select(func.count()).select_from(Mail).where(late)) or 0
+
+
+def count_overdue() -> int:
+    """Return how many messages have been due for an hour, and nobody has tried to send them."""
+    late = (Mail.state == "waiting") & (Mail.error == "") & (Mail.due_at < now() - OVERDUE)
+    return db.session.scalar(select(func.count()).select_from(Mail).where(late)) or 0
+
+
+def try_out(seconds: float) -> None:
+    """Talk with the mail server as for a message to the owner, and send none.
+
+    Raises smtp.NotSent, and ValueError for an address that mail servers do not take.
+    """
+    names = "SHOP_MAIL_FROM", "SHOP_OWNER_EMAIL"
+    sender, owner = (_address(current_app.config[name]).addr_spec for name in names)
+    smtp.try_out(current_app.config["MAIL_URL"], sender, owner, seconds)
 
 
 def newest(most: int = 1000, before: int | None = None) -> list[Mail]:

@@ -167,3 +167,9 @@ def order_of_cart(cart_id: str | None) -> str | None:
     """Return the token of what a cart became that is paid, or whose payment is on its way."""
     mine = select(Order.token).where(Order.cart_id == cart_id, Order.state.in_(states.ORDERED))
     return db.session.scalar(mine.where(in_mode()).limit(1)) if cart_id else None
+
+
+def newest_paid(until: datetime) -> datetime | None:
+    """Return when the newest order was paid of those paid until then, None where none was."""
+    paid = select(Order.paid_at).where(in_mode(), Order.paid_at <= until)
+    return db.session.scalar(paid.order_by(Order.id.desc()).limit(1))

@@ -7,6 +7,7 @@ bp = Blueprint("owner", __name__, url_prefix="/owner")
 from shop.owner import (  # noqa: E402, F401 — the views need `bp`
     account,
     books,
+    check,
     connect,
     delivery,
     details,

@@ -5,11 +5,12 @@ from typing import Any
 
 from flask import current_app, render_template
 
+from shop import doctor
 from shop.catalog import goods, legal
 from shop.db import now
 from shop.mail import outbox
 from shop.orders import queries, takings
-from shop.owner import bp
+from shop.owner import bp, check
 from shop.payments import disputes
 from shop.payments.models import recall
 from shop.payments.report import Report
@@ -21,7 +22,11 @@ DAYS = 30
 def today() -> str:
     """Show what there is to do, the most pressing first."""
     # These end their read, so they come before the rows that the page shows.
-    names = {"books": Report.last(), "books_at": recall("compared")}
+    names = {
+        "books": Report.last(),
+        "books_at": recall("compared"),
+        "odd": len(doctor.to_see_to(check.known())),
+    }
     return render_template(
         "owner/today.html",
         missing=legal.missing(),

@@ -14,6 +14,7 @@ from typing import Any
 from flask import current_app
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from sqlalchemy.exc import SQLAlchemyError
 
 from shop.config import is_loopback
 from shop.db import end_read, now, write
@@ -91,13 +92,20 @@ def secrets() -> list[str]:
 
 
 def note_delivery(secret: str) -> None:
-    """Write down that a genuine message came, signed with this secret; once a minute at most."""
-    stored, moment = _stored(), now()
-    asked = stored.get("asked", 0)
-    if stored.get("proven", 0) < asked and secret == stored.get("secret", secret):
-        _store(proven=max(asked, int(moment.timestamp())))
-    if recall("delivered") < moment - NOTED_EVERY:
-        remember("delivered", moment)
+    """Write down that a genuine message came, signed with this secret; once a minute at most.
+
+    Stripe is answered all the same where that fails.
+    """
+    try:
+        stored, moment = _stored(), now()
+        asked = stored.get("asked", 0)
+        if stored.get("proven", 0) < asked and secret == stored.get("secret", secret):
+            _store(proven=max(asked, int(moment.timestamp())))
+        if recall("delivered") < moment - NOTED_EVERY:
+            remember("delivered", moment)
+    except (ShopError, SQLAlchemyError) as error:
+        end_read()
+        current_app.logger.warning("the delivery is not noted: %r", error)
 
 
 def connect() -> None:

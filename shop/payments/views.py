@@ -25,6 +25,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from shop import details
 from shop.catalog import cart, deliveries, products
+from shop.db import now
 from shop.errors import ShopError, same_address, wants_json
 from shop.extensions import csrf
 from shop.i18n import current_language
@@ -35,6 +36,7 @@ from shop.orders.models import Order, email_key
 from shop.parsers import visible, whole_number
 from shop.payments import attempts, bp, checkout, connect, gateway, release, settle
 from shop.payments.forms import EmailForm
+from shop.payments.models import remember
 from shop.payments.reconcile import reconcile
 from shop.payments.webhook import receive
 from shop.security import no_store, visitor
@@ -118,10 +120,10 @@ def webhook() -> ResponseReturnValue:
         return jsonify({"error": "not just now, please send it again"}), 503
     try:
         receive(event)
-        connect.note_delivery(secret)
     except (ShopError, OperationalError) as error:
         current_app.logger.warning("event %s is not taken yet: %r", event.id, error)
         return jsonify({"error": "not just now, please send it again"}), 503
+    connect.note_delivery(secret)
     return jsonify({"received": True})
 
 
@@ -256,4 +258,6 @@ def tasks() -> ResponseReturnValue:
     settled = 0
     with suppress(place.BuyingOff):
         settled = reconcile(dry_run=False, seconds=TASK_SECONDS).settled
-    return jsonify({"mails": outbox.send_due(MAILS_AT_ONCE), "orders": settled})
+    sent = outbox.send_due(MAILS_AT_ONCE)
+    remember("mail_run", now())
+    return jsonify({"mails": sent, "orders": settled})

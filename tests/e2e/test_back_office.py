@@ -93,7 +93,7 @@ def test_axe_finds_nothing_in_the_back_office(
     for path in ("owner/", "owner/goods", "owner/goods?q=nothing", "owner/goods/1",
                  "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/orders",
                  "owner/orders/1", "owner/delivery", "owner/details", "owner/mail", "owner/books",
-                 "owner/connect", "owner/account"):  # fmt: skip
+                 "owner/connect", "owner/check", "owner/account"):  # fmt: skip
         visitor.go(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         look(path)

@@ -322,13 +322,18 @@ def _same(found: T, wanted: str) -> T:
     return found
 
 
-def _ask(call: Callable[["stripe.StripeClient"], T], *, may_decline: bool = False) -> T:
+def _ask(
+    call: Callable[["stripe.StripeClient"], T],
+    *,
+    may_decline: bool = False,
+    timeout: tuple[float, float] | None = None,
+) -> T:
     if db.session().in_transaction():
         raise RuntimeError("a transaction is open while Stripe is asked")
     import stripe
 
     try:
-        return call(stripe_client())
+        return call(stripe_client(timeout))
     except stripe.CardError as error:
         if not may_decline:
             raise StripeUnreachable from error

@@ -34,7 +34,7 @@ def _time_left() -> tuple[float, float]:
     return connect, min(ANSWER_SECONDS, left - connect)
 
 
-def stripe_client() -> "stripe.StripeClient":
+def stripe_client(timeout: tuple[float, float] | None = None) -> "stripe.StripeClient":
     # A new client, and so a new connection, for each call: one kept from an hour ago is often dead,
     # and a visitor's request does not try twice.
     os.environ.pop("STRIPE_LOG", None)  # prints what is posted, card tokens too, past our filters
@@ -46,7 +46,7 @@ def stripe_client() -> "stripe.StripeClient":
     if "stripe_wsgi" in current_app.extensions:
         http = _in_process_client(current_app.extensions["stripe_wsgi"])
         return stripe.StripeClient("sk_test_sandbox", http_client=http, max_network_retries=0)
-    http = stripe.RequestsClient(timeout=_time_left())
+    http = stripe.RequestsClient(timeout=timeout or _time_left())
     base = config["STRIPE_API_BASE"]
     return stripe.StripeClient(
         config["STRIPE_SECRET_KEY"] or "sk_test_none",
