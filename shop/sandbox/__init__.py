@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from . import api, control, dashboard, pages
-from .dispatcher import Deliver, Dispatcher, http_deliver
+from .dispatcher import Deliver, DeliverTo, Dispatcher, http_deliver, post
 from .faults import Faults
 from .state import State
 from .store import Store
@@ -34,21 +34,25 @@ def create_sandbox(
     database: Path | str,
     *,
     webhook_secret: str,
+    webhook_url: str | None = None,
     deliver: Deliver | None = None,
+    deliver_to: DeliverTo = post,
     control_allowed: Callable[[Mapping[str, Any]], bool] | None = None,
     secret_keys: Collection[str] | None = None,
 ) -> Flask:
     """Return the sandbox as a WSGI app; the database is not touched before the first request.
 
-    `deliver(body, signature_header)` takes an event to its receiver and returns the HTTP status;
-    without it no event is delivered. `control_allowed(environ)` returns whether a request may use
-    the control page, by default any may. `secret_keys` are the keys that the API accepts, by
-    default any test key. `app.extensions["sandbox"].deliver_due()` runs and delivers what is due.
+    `deliver(body, signature_header)` takes an event to the receiver at `webhook_url` and returns
+    the HTTP status; it rests while there is a webhook endpoint with that url. `deliver_to(url,
+    body, signature_header)` takes an event to a webhook endpoint. `control_allowed(environ)`
+    returns whether a request may use the control page, by default any may. `secret_keys` are the
+    keys that the API accepts, by default any test key. `app.extensions["sandbox"].deliver_due()`
+    runs and delivers what is due.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
-    store = Store(database, has_receiver=deliver is not None)
-    dispatcher = Dispatcher(store, webhook_secret, deliver)
+    store = Store(database, None if deliver is None else webhook_url or "")
+    dispatcher = Dispatcher(store, webhook_secret, deliver, deliver_to)
     app.extensions["sandbox"] = State(store, dispatcher, control_allowed, secret_keys)
     for module in (api, pages, control, dashboard):
         app.register_blueprint(module.bp)
@@ -76,6 +80,7 @@ def create_app() -> Flask:
     return create_sandbox(
         os.environ.get("SANDBOX_DATABASE") or default,
         webhook_secret=secret,
+        webhook_url=url,
         deliver=http_deliver(url) if url else None,
     )
 

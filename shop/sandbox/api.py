@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
-from . import charges, clock, contract, disputes, params, refunds, sessions
+from . import charges, clock, contract, disputes, params, refunds, sessions, webhook_endpoints
 from .errors import ApiError, AuthenticationError, ParameterError, ServerError
 from .idempotency import Answer, fingerprint, run_once
 from .lists import Operation, expand, lister, retriever
@@ -20,6 +20,13 @@ from .store import Document, Transaction, new_id
 bp = Blueprint("api", __name__, url_prefix="/v1")
 bp.after_request(deliver_after_response)
 
+# What a restricted key has in it that may not use a resource, and the permission it lacks.
+RESTRICTED = {"webhook_endpoints": ("_no_webhooks", "webhook"), "events": ("_no_events", "event")}
+FORBIDDEN = (
+    "The provided key '{key}' does not have the required permissions for this endpoint on account"
+    " 'acct_1Sandbox'. Having the '{permission}' permission would allow this request to continue."
+)
+WRITES = ("POST", "DELETE")
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 ACTIONS: list[tuple[str, str, Operation]] = [
     ("/checkout/sessions", "sessions.create", sessions.create),
@@ -29,6 +36,8 @@ ACTIONS: list[tuple[str, str, Operation]] = [
     ("/refunds", "refunds.create", refunds.create),
     ("/disputes/<one>", "disputes.update", disputes.update),
     ("/disputes/<one>/close", "disputes.close", disputes.close),
+    ("/webhook_endpoints", "webhook_endpoints.create", webhook_endpoints.create),
+    ("/webhook_endpoints/<one>", "webhook_endpoints.update", webhook_endpoints.update),
 ]
 # Path, endpoint, kind of object, and the parameter that Stripe names where the id is wrong.
 RESOURCES = [
@@ -38,15 +47,16 @@ RESOURCES = [
     ("/refunds", "refunds", "refund", "refund"),
     ("/disputes", "disputes", "dispute", "dispute"),
     ("/events", "events", "event", "id"),
+    ("/webhook_endpoints", "webhook_endpoints", "webhook_endpoint", "webhook_endpoint"),
 ]
 
 
 def _call(endpoint: str, operation: Operation, one: str | None = None) -> Response:
     """Check key and parameters, run the operation (on the object `one`) and return its answer."""
     state = current_state()
-    key = request.headers.get("Idempotency-Key")
+    key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
     request.environ["sandbox.request"] = {"id": new_id("req", 14), "idempotency_key": key or None}
-    _check_key(state, publishable=endpoint == "tokens.create")
+    _check_key(state, endpoint)
     if not state.dispatcher.delivering:
         clock.tick(state.store)
     given = params.parse(_pairs())
@@ -56,7 +66,7 @@ def _call(endpoint: str, operation: Operation, one: str | None = None) -> Respon
     def run(tx: Transaction) -> Document:
         return expand(tx, operation(tx, checked, *([one] if one else [])), paths)
 
-    if request.method == "POST":
+    if request.method in WRITES:
         mark = fingerprint(request.method, request.path, given)
         return _respond(run_once(state.store, request.environ["sandbox.request"], mark, run))
     with state.store.read() as tx:
@@ -75,10 +85,11 @@ for path, endpoint, kind, param in RESOURCES:
     _route("GET", f"{path}/<one>", f"{endpoint}.retrieve", retriever(kind, param))
 _route("GET", "/checkout/sessions/<one>/line_items", "line_items.list", sessions.line_items)
 _route("GET", "/tokens/<one>", "tokens.retrieve", retriever("token", "token"))
+_route("DELETE", "/webhook_endpoints/<one>", "webhook_endpoints.delete", webhook_endpoints.delete)
 
 
-def _check_key(state: State, *, publishable: bool) -> None:
-    """Raise AuthenticationError unless the request has an API key that is allowed.
+def _check_key(state: State, endpoint: str) -> None:
+    """Raise 401 unless the request has an API key, 403 where that is restricted too much.
 
     The shop that mounts the sandbox needs none: no request from outside can set its environ key.
     """
@@ -95,17 +106,22 @@ def _check_key(state: State, *, publishable: bool) -> None:
             " header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
         raise AuthenticationError(401, text)
-    prefixes = ("sk_test_", "rk_test_", *(("pk_test_",) if publishable else ()))
+    prefixes = ("sk_test_", "rk_test_", *(("pk_test_",) if endpoint == "tokens.create" else ()))
     known = len(key) > 8 and key.startswith(prefixes)
     if known and state.secret_keys is not None and not key.startswith("pk_test_"):
         known = any(hmac.compare_digest(key.encode(), own.encode()) for own in state.secret_keys)
     if not known:
         raise AuthenticationError(401, f"Invalid API Key provided: {key[:8]}****")
+    lacking, permission = RESTRICTED.get(endpoint.partition(".")[0], ("", ""))
+    if lacking and lacking in key and key.startswith("rk_"):
+        masked = f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"
+        right = f"rak_{permission}_{'write' if request.method in WRITES else 'read'}"
+        raise ApiError(403, FORBIDDEN.format(key=masked, permission=right))
 
 
 def _pairs() -> list[tuple[str, str]]:
     """Return names and values of the query or the form; raises ParameterError for other bodies."""
-    if request.method == "GET":
+    if request.method != "POST":
         return list(request.args.items(multi=True))
     if request.get_data(cache=True) and request.mimetype not in FORMS:
         text = f"Invalid request (check that your POST content type is {FORMS[0]})."

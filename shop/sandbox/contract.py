@@ -20,6 +20,7 @@ CLASSES = {
     "refunds": "Refund",
     "disputes": "Dispute",
     "events": "Event",
+    "webhook_endpoints": "WebhookEndpoint",
 }
 INTEGER = re.compile(r"-?[0-9]{1,15}")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,12})?")

@@ -13,10 +13,15 @@ from .api import RESOURCES, render
 from .money import format_amount
 from .state import current_state, deliver_after_response
 from .texts import texts
+from .webhook_endpoints import receivers
 
 bp = Blueprint("control", __name__)
 # A sandbox that runs alone has no timer, so reading the page delivers what is due, too.
 bp.after_request(deliver_after_response)
+NOBODY = (
+    "Nobody receives this event: create or enable a webhook endpoint for its type, or start the"
+    " sandbox with SANDBOX_WEBHOOK_URL."
+)
 MOST = 1000
 MOST_ON_PAGE = 20
 
@@ -101,19 +106,22 @@ def switch_api() -> BaseResponse:
 
 @bp.post("/control/events/<event_id>/resend")
 def resend(event_id: str) -> BaseResponse:
-    """Deliver the event again now, whatever the mode, and return the delivery."""
+    """Deliver the event again now, whatever the mode, and return the (first) delivery."""
     state = current_state()
     with state.store.write() as tx:
         event = tx.get(event_id, "event")
         if event is None:
             raise NotFound("There is no such event.")
-        if not tx.has_receiver:
-            raise Conflict("Nobody receives events: set SANDBOX_WEBHOOK_URL and start again.")
-        added = events.add_delivery(tx, event, "pending", tx.now)
+        added = [
+            events.add_delivery(tx, event, receiver, tx.now)
+            for receiver in receivers(tx, event["type"])
+        ]
+        if not added:
+            raise Conflict(NOBODY)
     state.dispatcher.deliver_due([event_id])
     with state.store.read() as tx:
         deliveries = events.list_deliveries(tx, MOST)
-    return respond(next((one for one in deliveries if one["id"] == added), {}))
+    return respond(next((one for one in deliveries if one["id"] == added[0]), {}))
 
 
 def _snapshot(limit: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .errors import ApiError, ParameterError
 from .events import emit
 from .lists import retriever
 from .store import Document, Transaction
-from .validation import check_metadata
+from .validation import merge_metadata
 
 CLOSED = ("won", "lost", "warning_closed")
 # Stripe's test texts: evidence that decides at once. Any other waits for `control/disputes`.
@@ -77,11 +77,7 @@ def update(tx: Transaction, params: dict[str, Any], dispute_id: str) -> Document
     if sum(len(value) for value in dispute["evidence"].values() if value) > LONGEST_EVIDENCE:
         text = f"Evidence can have up to {LONGEST_EVIDENCE} characters in all."
         raise ParameterError(text, param="evidence")
-    if "metadata" in params:
-        # An empty value removes its key, empty metadata removes all keys.
-        pairs = params["metadata"] and {**dispute["metadata"], **params["metadata"]}
-        kept = {key: value for key, value in (pairs or {}).items() if value}
-        dispute["metadata"] = check_metadata(kept, "metadata")
+    dispute["metadata"] = merge_metadata(dispute["metadata"], params.get("metadata", {}))
     if "intended_submission_method" in params:
         dispute["intended_submission_method"] = params["intended_submission_method"]
     submit = details["has_evidence"] and params.get("submit", bool(evidence))

@@ -13,6 +13,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from werkzeug.wsgi import ClosingIterator, get_host
 
 from . import create_sandbox
+from .dispatcher import Undeliverable
 from .faults import Application
 
 WEBHOOK_PATH = "/payments/webhook"
@@ -46,7 +47,9 @@ class Mount:
         self._sandbox = create_sandbox(
             database,
             webhook_secret=webhook_secret,
+            webhook_url=public_url and public_url + WEBHOOK_PATH,
             deliver=self.deliver,
+            deliver_to=self.deliver_to,
             control_allowed=control_allowed,
             secret_keys=secret_keys,
         )
@@ -88,9 +91,16 @@ class Mount:
 
     def deliver(self, body: bytes, signature: str) -> int:
         """Post an event to the shop's webhook and return the HTTP status."""
+        return self.deliver_to(self._root.get() + WEBHOOK_PATH, body, signature)
+
+    def deliver_to(self, url: str, body: bytes, signature: str) -> int:
+        """Post an event to an address of the shop and return the HTTP status."""
+        root = self._root.get()
+        if not url.startswith(f"{root}/"):
+            raise Undeliverable("the sandbox inside the shop delivers to this shop only")
         builder = EnvironBuilder(
-            WEBHOOK_PATH,
-            base_url=self._root.get(),
+            url.removeprefix(root),
+            base_url=root,
             method="POST",
             headers=Headers({"Stripe-Signature": signature}),
             content_type="application/json",

@@ -25,7 +25,7 @@ create index schedule_due on schedule (due);
 create table deliveries (
     id integer primary key autoincrement, event text not null, type text not null,
     status text not null, attempts integer not null default 0, response_code integer, error text,
-    next_attempt_at integer, claimed_until real not null default 0
+    next_attempt_at integer, claimed_until real not null default 0, endpoint text, url text
 );
 create index deliveries_status on deliveries (status, next_attempt_at);
 create table idempotency (
@@ -34,8 +34,9 @@ create table idempotency (
 );
 create table settings (name text primary key, value text not null);
 """
-# What a session of the first version lacks.
-UPGRADE = """
+# What each version lacks that the next one has.
+UPGRADES = [
+    """
 update objects set doc = json_set(
     doc, '$.branding_settings', json_object('display_name', null),
     '$._.branding', json('{}'), '$._.typed', json('{}'),
@@ -43,8 +44,10 @@ update objects set doc = json_set(
     json_object('email', json_extract(doc, '$._.email'), 'name', null, 'phone', null,
                 'address', null)
 ) where kind = 'checkout.session'
-"""
-VERSION = 2
+""",
+    "alter table deliveries add column endpoint text; alter table deliveries add column url text",
+]
+VERSION = len(UPGRADES) + 1
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -56,9 +59,9 @@ def new_id(prefix: str, length: int = 24) -> str:
 class Transaction:
     """One transaction. `now` is the sandbox's clock, `real_now` the machine's, both in seconds."""
 
-    def __init__(self, connection: sqlite3.Connection, *, has_receiver: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, start_url: str | None) -> None:
         self.execute = connection.execute
-        self.has_receiver = has_receiver
+        self.start_url = start_url
         self.real_now = int(time.time())
         self.now = self.real_now + int(self.setting("clock_offset", 0))
         self.request: Document = {"id": None, "idempotency_key": None}
@@ -79,6 +82,10 @@ class Transaction:
             (doc["id"], doc["object"], doc["created"], json.dumps(doc)),
         )
         return doc
+
+    def delete(self, object_id: str) -> None:
+        """Delete the document."""
+        self.execute("delete from objects where id = ?", (object_id,))
 
     def find(
         self,
@@ -124,11 +131,15 @@ class Transaction:
 
 
 class Store:
-    """Opens transactions; the file is made at the first one."""
+    """Opens transactions; the file is made at the first one.
 
-    def __init__(self, database: Path | str, *, has_receiver: bool) -> None:
+    `start_url` is the address of the receiver that is there from the start, "" where that has
+    none, and None where there is no such receiver.
+    """
+
+    def __init__(self, database: Path | str, start_url: str | None) -> None:
         self._path = Path(database)
-        self._has_receiver = has_receiver
+        self._start_url = start_url
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -147,7 +158,7 @@ class Store:
         with closing(self._connect()) as connection:
             connection.execute(begin)
             try:
-                yield Transaction(connection, has_receiver=self._has_receiver)
+                yield Transaction(connection, self._start_url)
             except BaseException:
                 connection.execute("rollback")
                 raise
@@ -161,8 +172,8 @@ class Store:
             # Two processes may start at once: the second waits here, then finds the tables made.
             connection.execute("begin immediate")
             version = _version(connection)
-            missing = {0: SCHEMA.split(";"), 1: [UPGRADE]}
-            for statement in missing.get(version, ()):
+            missing = ";".join(UPGRADES[version - 1 :]) if version else SCHEMA
+            for statement in missing.split(";"):
                 connection.execute(statement)
             connection.execute(f"pragma user_version = {VERSION}")
             connection.execute("commit")

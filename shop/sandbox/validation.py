@@ -26,6 +26,12 @@ def check_metadata(given: Any, param: str) -> dict[str, str]:
     return pairs
 
 
+def merge_metadata(current: dict[str, str], given: Any) -> dict[str, str]:
+    """Return metadata after an update: "" removes one key, or all where it is given as a whole."""
+    pairs = {**current, **given} if given != "" else {}
+    return check_metadata({key: value for key, value in pairs.items() if value}, "metadata")
+
+
 def check_session(params: dict[str, Any]) -> None:
     """Refuse a session that Stripe would refuse."""
     for name in ("mode", "success_url", "line_items"):

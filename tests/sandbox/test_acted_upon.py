@@ -69,6 +69,8 @@ def test_the_readme_has_the_table() -> None:
         ("POST", "/charges", {**CHARGE, "capture": False}, "capture"),
         ("POST", "/charges", {**CHARGE, "application_fee": 5}, "application_fee"),
         ("POST", "/refunds", {"charge": "ch_1", "reverse_transfer": True}, "reverse_transfer"),
+        ("POST", "/webhook_endpoints", {"url": "https://shop.test/hook", "enabled_events": ["*"],
+                                        "connect": True}, "connect"),
         ("GET", "/events", {"delivery_success": True}, "delivery_success"),
         ("GET", "/checkout/sessions/cs_1/line_items", {"ending_before": "li_1"}, "ending_before"),
         ("GET", "/payment_intents/pi_1", {"client_secret": "pi_1_secret"}, "client_secret"),

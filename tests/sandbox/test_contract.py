@@ -29,6 +29,7 @@ CLASSES: dict[str, type[StripeObject]] = {
     "product": stripe.Product,
     "refund": stripe.Refund,
     "token": stripe.Token,
+    "webhook_endpoint": stripe.WebhookEndpoint,
 }
 
 
@@ -134,6 +135,13 @@ def test_the_checker_itself_sees_faults(sandbox: SandboxClient) -> None:
 def live_through_everything(sandbox: SandboxClient) -> None:
     """Have every kind of object in every state that the sandbox knows."""
     sandbox.create()
+    endpoint = {"url": "https://shop.test/hook", "enabled_events": ["*"]}
+    check(sandbox.api("POST", "/webhook_endpoints", endpoint).json)
+    version, about = stripe.api_version, {"description": "Mugs", "metadata": {"a": "b"}}
+    more = {**endpoint, **about, "api_version": version}
+    made = sandbox.api("POST", "/webhook_endpoints", more).json
+    check(made)
+    check(sandbox.api("POST", f"/webhook_endpoints/{made['id']}", {"disabled": True}).json)
     shipped = sandbox.create(customer_email="hanako@example.com", **DELIVERY, **LOOKS)
     assert shipped["amount_total"] == 4500
     sandbox.api("POST", f"/checkout/sessions/{shipped['id']}/expire")
@@ -205,6 +213,7 @@ def test_everything_fits(sandbox: SandboxClient) -> None:
         "refunds",
         "disputes",
         "events",
+        "webhook_endpoints",
     ):
         page = sandbox.get(f"/{kind}", limit=100)
         assert page["data"]
@@ -214,8 +223,11 @@ def test_everything_fits(sandbox: SandboxClient) -> None:
     for event in sandbox.receiver.events:
         check(event)
     snapshot = sandbox.snapshot()
-    for kind in ("sessions", "payment_intents", "charges", "refunds", "disputes", "events"):
-        for doc in snapshot[kind]:
+    for name in ("deliveries", "clock", "webhooks", "api"):
+        del snapshot[name]
+    assert len(snapshot) == 7
+    for docs in snapshot.values():
+        for doc in docs:
             check(doc)
 
 

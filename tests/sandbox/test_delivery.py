@@ -193,16 +193,26 @@ def test_pictures_have_public_addresses(sandbox: SandboxClient, images: list[str
     assert error["param"].startswith("line_items[0][price_data][product_data][images]")
 
 
-def test_a_session_of_an_earlier_version_goes_on(sandbox: SandboxClient, tmp_path: Path) -> None:
-    """The file of a shop that was updated while somebody paid."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version_goes_on(
+    sandbox: SandboxClient, tmp_path: Path, version: int
+) -> None:
+    """The file of a shop that was updated while somebody paid and an event was waiting."""
     session = sandbox.create()
+    sandbox.control("webhooks", mode="delay", seconds=60)
+    sandbox.api("POST", f"/checkout/sessions/{sandbox.create()['id']}/expire")
     with closing(sqlite3.connect(tmp_path / "bench" / "sandbox.sqlite3")) as connection:
-        connection.execute(
-            "update objects set doc = json_remove(doc, '$.branding_settings', '$._.branding',"
-            " '$._.typed', '$._.methods', '$._.customer') where id = ?",
-            (session["id"],),
-        )
-        connection.execute("pragma user_version = 1")
+        if version == 1:
+            connection.execute(
+                "update objects set doc = json_remove(doc, '$.branding_settings', '$._.branding',"
+                " '$._.typed', '$._.methods', '$._.customer') where id = ?",
+                (session["id"],),
+            )
+        for column in ("endpoint", "url"):
+            connection.execute(f"alter table deliveries drop column {column}")
+        connection.execute(f"pragma user_version = {version}")
         connection.commit()
     assert sandbox.http.get(session["url"]).status_code == 200
     assert sandbox.pay(session).status_code == 303
+    sandbox.control("clock", advance=60)
+    assert sandbox.receiver.types[0] == "checkout.session.expired"
