@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from . import charges, clock, contract, disputes, params, refunds, sessions, webhook_endpoints
-from .errors import ApiError, AuthenticationError, ParameterError, ServerError
+from .errors import ApiError, ParameterError, ServerError
 from .idempotency import Answer, fingerprint, run_once
 from .lists import Operation, expand, lister, retriever
 from .objects import public
@@ -105,13 +105,13 @@ def _check_key(state: State, endpoint: str) -> None:
             "You did not provide an API key. You need to provide your API key in the Authorization"
             " header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY')."
         )
-        raise AuthenticationError(401, text)
+        raise ApiError(401, text)
     prefixes = ("sk_test_", "rk_test_", *(("pk_test_",) if endpoint == "tokens.create" else ()))
     known = len(key) > 8 and key.startswith(prefixes)
     if known and state.secret_keys is not None and not key.startswith("pk_test_"):
         known = any(hmac.compare_digest(key.encode(), own.encode()) for own in state.secret_keys)
     if not known:
-        raise AuthenticationError(401, f"Invalid API Key provided: {key[:8]}****")
+        raise ApiError(401, f"Invalid API Key provided: {key[:8]}****")
     lacking, permission = RESTRICTED.get(endpoint.partition(".")[0], ("", ""))
     if lacking and lacking in key and key.startswith("rk_"):
         masked = f"{key[:8]}{'*' * (len(key) - 12)}{key[-4:]}"

@@ -49,10 +49,6 @@ class IdempotencyError(ApiError):
     kind = "idempotency_error"
 
 
-class AuthenticationError(ApiError):
-    """The API key is missing or wrong (401)."""
-
-
 class ServerError(ApiError):
     """Stripe itself failed (500)."""
 

@@ -48,7 +48,7 @@ class Mount:
             database,
             webhook_secret=webhook_secret,
             webhook_url=public_url and public_url + WEBHOOK_PATH,
-            deliver=self.deliver,
+            deliver=lambda *event: self.deliver_to(self._root.get() + WEBHOOK_PATH, *event),
             deliver_to=self.deliver_to,
             control_allowed=control_allowed,
             secret_keys=secret_keys,
@@ -88,10 +88,6 @@ class Mount:
             environ_overrides={"shop.in_process": True},
         )
         return self._run(self._sandbox, builder)
-
-    def deliver(self, body: bytes, signature: str) -> int:
-        """Post an event to the shop's webhook and return the HTTP status."""
-        return self.deliver_to(self._root.get() + WEBHOOK_PATH, body, signature)
 
     def deliver_to(self, url: str, body: bytes, signature: str) -> int:
         """Post an event to an address of the shop and return the HTTP status."""

@@ -28,14 +28,10 @@ def apply_code(session: Document, code: str) -> str | None:
     discounts = [{"coupon": None, "promotion_code": f"promo_{code}"}]
     session["discounts"] = discounts if code else None
     session["_"]["code"] = code
-    _share(session["_"]["lines"], discount, subtotal)
-    return None
-
-
-def _share(lines: list[Document], discount: int, subtotal: int) -> None:
-    """Let each line bear its part of the discount, and the last one what rounding leaves."""
-    for line in lines:
+    # Each line bears its part of the discount, and the last one what rounding leaves.
+    for line in session["_"]["lines"]:
         amount = line["amount_subtotal"]
         part = discount * amount // subtotal if subtotal else 0
         line |= {"amount_discount": part, "amount_total": amount - part}
         discount, subtotal = discount - part, subtotal - amount
+    return None
