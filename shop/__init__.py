@@ -157,4 +157,6 @@ def _mount_sandbox(app: Flask) -> None:
         return shop(environ, start_response)
 
     app.extensions["stripe_wsgi"] = lambda *args: mount().ask(*args)
+    # Events leave after a request; a command that waits for one has none.
+    app.extensions["deliver_events"] = lambda: mount().deliver_due()
     app.wsgi_app = answer  # type: ignore[method-assign]

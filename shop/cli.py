@@ -189,7 +189,9 @@ def connect_webhook(check: bool) -> None:
         return
     connect.connect()
     click.echo("The webhook is made. Waiting for Stripe's first message …")
+    deliver = current_app.extensions.get("deliver_events", lambda: None)
     for _try in range(PROOF_SECONDS):
+        deliver()
         if connect.state().state == "connected":
             click.echo(f"Connected: {connect.state().url}")
             return

@@ -176,6 +176,7 @@ def _reachable_url() -> str:
               "is at %(url)s. Set SHOP_PUBLIC_URL to its https address, then connect again.",
               url=external_url("board.index"))
         )  # fmt: skip
+    end_read()
     return external_url("payments.webhook")
 
 

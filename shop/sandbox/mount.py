@@ -67,7 +67,7 @@ class Mount:
         self._root.set(self._public_url or here)
         if environ.get("PATH_INFO", "").startswith("/sandbox"):
             self._next_look = 0.0
-        return ClosingIterator(self._dispatch(environ, start_response), self._deliver_due)
+        return ClosingIterator(self._dispatch(environ, start_response), self.deliver_due)
 
     def ask(
         self, method: str, url: str, headers: Mapping[str, str], data: Any
@@ -104,7 +104,8 @@ class Mount:
         )
         return self._run(self._shop, builder)[1]
 
-    def _deliver_due(self) -> None:
+    def deliver_due(self) -> None:
+        """Deliver the events that are due, when the last look at them is a moment ago."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
             self._sandbox.extensions["sandbox"].deliver_due()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,14 +121,15 @@ def world(make_app: Callable[..., Flask], office: PostOffice, tmp_path: Path) ->
             SHOP_OWNER_EMAIL="hana@shop.example", SHOP_MAIL_FROM="shop@shop.example",
         )  # fmt: skip
 
-        def deliver(body: bytes, signature: str) -> int:
+        def deliver_to(url: str, body: bytes, signature: str) -> int:
             headers = {"Stripe-Signature": signature}
-            url = f"{front.url}/payments/webhook"
             return requests.post(url, data=body, headers=headers, timeout=10).status_code
 
+        url = f"{front.url}/payments/webhook"
         stripe.app = create_sandbox(
-            tmp_path / "sandbox.sqlite3", webhook_secret=WEBHOOK_SECRET, deliver=deliver
-        )
+            tmp_path / "sandbox.sqlite3", webhook_secret=WEBHOOK_SECRET, webhook_url=url,
+            deliver=partial(deliver_to, url), deliver_to=deliver_to,
+        )  # fmt: skip
         switches = Switches(Buyer(base=stripe.base), stripe.base)
         yield World(app, front, stripe, office, switches)
 
@@ -148,6 +150,10 @@ def buy(world: World) -> None:
 
 def test_all_is_well_in_a_whole_shop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     add_owner(world.app, monkeypatch)
+    assert look_over(world.app)[0]["endpoint"]["verdict"] == "look"
+    for command in (["connect"], ["connect", "--check"]):
+        result = world.app.test_cli_runner().invoke(args=["shop", *command])
+        assert result.output.endswith(f"Connected: {world.front.url}/payments/webhook\n")
     buy(world)
     for command in (["mail", "send"], ["reconcile"]):
         assert world.app.test_cli_runner().invoke(args=["shop", *command]).exit_code == 0
@@ -164,7 +170,6 @@ def test_all_is_well_in_a_whole_shop(world: World, monkeypatch: pytest.MonkeyPat
         "legal",
         "card",
         "settings_file",
-        "endpoint",
     }
     assert {"/healthz", "/.env"} <= {*world.front.paths}
     # Nothing was sent by it.
