@@ -39,6 +39,7 @@ def test_the_example_file_is_one_that_the_shop_takes(generate: ModuleType) -> No
         assert load({setting.name: example} | _what_it_needs(setting.name))
 
 
+@pytest.mark.usefixtures("app")  # the factory adds some
 def test_every_command_of_the_readme_exists() -> None:
     for name in re.findall(r"`flask shop ([a-z]+)", README):
         assert name in shop.commands, name
