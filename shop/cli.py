@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -13,16 +14,18 @@ from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import exc, select
 
+from shop import backup, migrations, terminal
 from shop import doctor as self_check
-from shop import migrations, terminal
+from shop import restore as unpacked
 from shop.db import db, end_read, now, write
 from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
 from shop.money import Money
-from shop.orders import ledger, queries, shipping, states
+from shop.orders import ledger, place, queries, shipping, states
 from shop.orders.models import LedgerEntry, Order
 from shop.payments import connect, refunds, review
+from shop.payments.gateway import StripeRefused
 from shop.payments.models import Dispute, remember
 from shop.payments.reconcile import reconcile as run_reconcile
 
@@ -317,6 +320,72 @@ def mail_list(as_json: bool) -> None:
     When somebody says that no mail came.
     """
     _print(outbox.list_mails() if as_json else terminal.mail_table(outbox.newest()))
+
+
+@shop.command("backup")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+def make_backup(file: Path | None) -> None:
+    """Write all that the shop knows into FILE, or into the data folder, and read it back.
+
+    Once a day, by the host's cron; keep a copy on another machine. It has customers' addresses.
+    """
+    _say_backup(backup.make(file))
+
+
+@shop.command(cls=click.Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask, where no real orders are here.")
+@click.option("--over-live", is_flag=True, help="With --yes: not even over real orders.")
+@click.option("--other-shop", is_flag=True, help="Take the backup of another shop.")
+def restore(file: Path, yes: bool, over_live: bool, other_shop: bool) -> None:
+    """Put the backup in FILE in the place of all that is here.
+
+    What is here is backed up first. Every owner is signed out, and orders go on with new numbers.
+    """
+    found = backup.read(file)
+    migrations.upgrade()
+    present = unpacked.here()
+    if present["orders"] and present["shop"] != found.shop and not other_shop:
+        raise click.ClickException(
+            "This backup is of another shop, and there are orders here. Nothing was changed. If "
+            "you mean it, say --other-shop."
+        )
+    if present["orders"]:
+        click.echo(
+            f"Here: {present['orders']} orders, {present['live']} with real money, the newest of "
+            f"{format_moment(present['newest_at'])}."
+        )
+        click.echo(f"In the backup of {format_moment(found.made_at)}: {found.orders} orders.")
+        if not yes:
+            click.confirm("Put the backup in the place of all that is here?", abort=True)
+        if present["live"] and not (yes and over_live):
+            name = current_app.config["SHOP_NAME"]
+            if yes or click.prompt(f"Real orders are here. Type {name} to go on") != name:
+                raise click.ClickException(
+                    "Real orders are here, so nothing was changed. Type the shop's name when "
+                    "asked, or say --yes --over-live."
+                )
+        _say_backup(backup.make())
+    unpacked.restore(found)
+    click.echo(
+        f"Restored: {found.rows.get('orders', 0)} orders, {found.rows.get('topics', 0)} topics."
+    )
+    try:
+        place.refuse_where_off()
+        unpacked.ask_for_numbers()
+        click.echo("New orders have higher numbers than any that Stripe knows.")
+    except (ShopError, StripeRefused) as error:
+        click.echo(
+            f"Stripe could not be asked which numbers were given ({error}). Before anybody buys, "
+            "restore once more.", err=True,
+        )  # fmt: skip
+    click.echo("What was paid after the backup: flask shop reconcile")
+
+
+def _say_backup(made: backup.Backup) -> None:
+    size = made.path.stat().st_size / 2**20
+    rows = sum(made.rows.values())
+    click.echo(f"{made.path}: {made.orders} orders, {rows} rows, {size:.1f} MB, read back.")
 
 
 def _print(rows: list[dict[str, Any]] | Iterable[str]) -> None:

@@ -57,6 +57,12 @@ def read() -> Stamps:
         raise OperationalError(statement, None, error) from error
 
 
+def renew() -> None:
+    """Have every part's stamp change with the present write()."""
+    found = {table.info["stamp"] for table in Base.metadata.tables.values() if table.info}
+    db.session().info.setdefault("stamps", set()).update(found)
+
+
 def _note_rows(session: Session, _context: Any) -> None:
     for row in (*session.new, *session.dirty, *session.deleted):
         _note(session, row.__table__)

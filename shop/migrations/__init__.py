@@ -9,7 +9,7 @@ from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import inspect, text
+from sqlalchemy import Engine, inspect, text
 
 from shop.db import WrongEncoding, changed_rows, check_encoding, db, end_read, write
 from shop.errors import ShopError, page, same_address
@@ -50,9 +50,14 @@ def init_schema(app: Flask) -> None:
         _load_flask_migrate(app)  # for `flask db …`; web workers never load Alembic
 
 
+def revisions() -> list[str]:
+    """Return every revision that this code knows, the oldest first."""
+    return sorted(path.stem[:4] for path in (DIRECTORY / "versions").glob("[0-9]*.py"))
+
+
 def head() -> str:
     """Return the revision that the code needs."""
-    return max(path.stem[:4] for path in (DIRECTORY / "versions").glob("[0-9]*.py"))
+    return revisions()[-1]
 
 
 def revision() -> str | None:
@@ -103,6 +108,18 @@ def upgrade() -> None:
         raise
     # Where nothing was left to upgrade, nobody knows yet whether the shop may write.
     write(lambda: changed_rows(text("UPDATE alembic_version SET version_num = version_num")))
+
+
+def upgrade_other(engine: Engine, step: str) -> None:
+    """Bring another database, such as one in which a backup is unpacked, to a revision."""
+    from alembic import command
+
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    _load_flask_migrate(app)
+    config = app.extensions["migrate"].migrate.get_config()
+    config.attributes["engine"] = engine
+    with _one_thread:
+        command.upgrade(config, step)
 
 
 def _make_data_folder() -> None:

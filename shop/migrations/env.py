@@ -12,8 +12,9 @@ LOCK_NAME = "SHA1(CONCAT('shop ', DATABASE()))"
 
 
 def run() -> None:
-    """Run the steps on the shop's own engine."""
-    with db.engine.connect().execution_options(write=True) as connection:
+    """Run the steps on the shop's own engine, or on the one that is given."""
+    engine = context.config.attributes.get("engine") or db.engine
+    with engine.connect().execution_options(write=True) as connection:
         if connection.dialect.name == "sqlite":
             _run_on_sqlite(connection)
         else:

@@ -145,6 +145,22 @@ def list_charges(since: datetime) -> Listed[Charge]:
     return _list(lambda client, after: client.v1.charges.list({**wanted, **after}), read_charge)  # type: ignore[arg-type]
 
 
+def highest_number(shop_id: str, since: datetime) -> int:
+    """Return the highest number of an order of this shop among sessions and charges since then.
+
+    0 for none. Raises StripeRefused and StripeUnreachable.
+    """
+
+    def read(answer: Any) -> int:
+        metadata = answer.to_dict(for_json=True).get("metadata") or {}
+        return int(metadata["number"]) if metadata.get("shop") == shop_id else 0
+
+    wanted: Any = {"created": {"gte": int(since.timestamp())}}
+    charges = _list(lambda client, after: client.v1.charges.list(wanted | after), read)
+    sessions = _list(lambda client, after: client.v1.checkout.sessions.list(wanted | after), read)
+    return max([*charges, *sessions], default=0)
+
+
 def list_events(since: datetime, before: datetime, types: Sequence[str]) -> Listed[Event]:
     """Return the events of these types in this span of time, oldest first.
 
