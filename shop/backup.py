@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -29,9 +30,9 @@ from sqlalchemy import (
 )
 
 from shop import migrations
-from shop.db import Base, db, end_read, now
+from shop.db import Base, db, end_read, now, write
 from shop.errors import ShopError
-from shop.payments.models import remember
+from shop.payments.models import remember, shop_id
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -40,7 +41,7 @@ ROWS_AT_ONCE = 500
 MOST_KEPT = 7
 DAMAGED = (
     BadZipFile, LookupError, TypeError, ValueError, EOFError, NotImplementedError, RuntimeError,
-    zlib.error,
+    struct.error, zlib.error,
 )  # fmt: skip
 # How long Stripe is looked back for numbers that were given: a slip may be paid after days.
 LOOKED_BACK = timedelta(days=90)
@@ -96,6 +97,7 @@ def make(path: Path | None = None) -> Backup:
     moment = now().astimezone(current_app.config["SHOP_TIMEZONE"])
     target = path or folder / f"shop-{moment:%Y%m%d-%H%M%S}.zip"
     end_read()
+    write(shop_id)  # every backup says whose it is
     try:
         if path is None:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -114,8 +116,8 @@ def make(path: Path | None = None) -> Backup:
         if path is None:
             for old in sorted(folder.glob("shop-*.zip"))[:-MOST_KEPT]:
                 old.unlink()
-    except OSError as error:
-        raise NotMade(reason=error.strerror or error) from error
+    except (OSError, sqlite3.Error) as error:
+        raise NotMade(reason=getattr(error, "strerror", None) or error) from error
     remember("backup", now())
     return read(target)
 
@@ -190,7 +192,7 @@ def _snapshot() -> Iterator[Connection]:
     """Yield a connection to which nothing changes any more."""
     engine = db.engine
     if engine.dialect.name == "sqlite":
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=current_app.config["SHOP_DATA_DIR"]) as folder:
             copy = sqlite3.connect(f"{folder}/copy.sqlite3")
             with copy, engine.connect() as connection:
                 connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zipfile import ZipFile
 
+from flask import current_app
 from sqlalchemy import (
     DateTime,
     Engine,
@@ -53,7 +54,7 @@ def restore(backup: Backup) -> None:
     numbers than any that was given here.
     """
     migrations.upgrade()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=current_app.config["SHOP_DATA_DIR"]) as folder:
         source = create_engine(f"sqlite:///{folder}/backup.sqlite3")
         try:
             migrations.upgrade_other(source, backup.revision)

@@ -15,4 +15,5 @@ from shop.owner import (  # noqa: E402, F401 — the views need `bp`
     mail,
     orders,
     today,
+    tracking,
 )

@@ -25,7 +25,7 @@ ALLOWED = {
 }
 # The files beside the packages, from the lowest up; each imports only from those before it.
 LAYERS = (
-    {"accent", "config", "database_url", "logs", "money", "parsers", "sqlite"},
+    {"accent", "config", "database_url", "logs", "money", "parsers", "spreadsheet", "sqlite"},
     {"errors", "extensions", "i18n", "security"},
     {"db"},
     {"details", "migrations", "stamps", "throttle"},
@@ -40,7 +40,7 @@ NEAR_HTTP = {
 VIEWS = {
     "payments/card.py", "owner/access.py", "owner/account.py", "owner/books.py",
     "owner/check.py", "owner/connect.py", "owner/delivery.py", "owner/details.py",
-    "owner/goods.py", "owner/mail.py", "owner/orders.py", "owner/today.py",
+    "owner/goods.py", "owner/mail.py", "owner/orders.py", "owner/today.py", "owner/tracking.py",
 }  # fmt: skip
 STRIPE_FILES = {
     "payments/gateway/__init__.py", "payments/gateway/client.py", "payments/gateway/probe.py",

@@ -356,3 +356,29 @@ def test_a_dispute_stands_first_with_its_date_and_a_refund_with_who_made_it(
     story = owner.get("/owner/orders/2").words
     assert "¥300 went back to the customer." in story
     assert story.count(EMAIL) == 1
+
+
+def test_a_table_of_parcel_numbers_sends_what_is_ready(app: Flask, owner: Browser) -> None:
+    Buyer(app).buy()
+    Buyer(app).buy(2)
+    Buyer(app).order(4)
+    form = owner.get("/owner/orders/tracking?form=csv").text
+    assert form.splitlines()[0] == "\ufeffnumber,customer,carrier,tracking"
+    assert len(form.splitlines()) == 3
+    table = (
+        "お客様管理番号;伝票番号;配送会社\r\n1;1234-5678;ヤマト運輸\r\n2;;\r\n3;99;DHL\r\nx;1;\r\n"
+    )
+    for data, said in ((b"", "needs the columns"), (b"\xff\x00\x81", "no table")):
+        refused = owner.submit("/owner/orders/tracking", {"file": (io.BytesIO(data), "a.csv")})
+        assert (refused.status, said in refused.words) == (422, True)
+    file = io.BytesIO(table.encode("cp932"))
+    done = owner.submit("/owner/orders/tracking", {"file": (file, "a.csv")})
+    assert done.status == 200
+    assert "1 order is on its way" in done.words
+    for number in (3, 0):
+        assert f"Order {number}:" in done.words
+    assert "ヤマト運輸 · 1234-5678" in owner.get("/owner/orders/1").words
+    assert "To be packed" in owner.get("/owner/orders?state=to_pack").words
+    with app.app_context():
+        assert [mail.kind for mail in newest()].count("customer_shipped") == 1
+        assert queries.find_by_number(2).shipped_at is None
