@@ -103,7 +103,7 @@ def _add_packages(app: Flask) -> None:
     for package in (board, catalog, payments, owner):
         app.register_blueprint(package.bp)
     access.init_access(app)
-    for command in (commands.owner, commands.goods, commands.demo):
+    for command in (commands.owner, commands.goods, commands.demo, commands.export, commands.erase):
         cli.shop.add_command(command)
     app.cli.add_command(cli.shop)
     app.add_url_rule("/healthz", "healthz", db.health)

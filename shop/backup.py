@@ -5,6 +5,7 @@ sessions and counted tries.
 """
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -88,14 +89,15 @@ class Backup:
         return self.rows.get("orders", 0)
 
 
-def make(path: Path | None = None) -> Backup:
+def make(path: Path | None = None, kind: str = "shop") -> Backup:
     """Write a backup, read it back, and return it; without a path into the data folder.
 
-    Never overwrites a file; of those in the data folder the newest seven stay. Raises NotMade.
+    Never overwrites a file. Of those of the kind `shop` in the data folder the newest seven stay.
+    Raises NotMade.
     """
     folder = current_app.config["SHOP_DATA_DIR"] / "backups"
     moment = now().astimezone(current_app.config["SHOP_TIMEZONE"])
-    target = path or folder / f"shop-{moment:%Y%m%d-%H%M%S}.zip"
+    target = path or folder / f"{kind}-{moment:%Y%m%d-%H%M%S}.zip"
     end_read()
     write(shop_id)  # every backup says whose it is
     try:
@@ -108,13 +110,13 @@ def make(path: Path | None = None) -> Backup:
                 _write_zip(file)
             read(Path(name))
             if target.exists():
-                raise FileExistsError(f"{target} is there already")
+                raise FileExistsError(errno.EEXIST, "there is such a file already")
             os.replace(name, target)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
-        if path is None:
-            for old in sorted(folder.glob("shop-*.zip"))[:-MOST_KEPT]:
+        if path is None and kind == "shop":
+            for old in sorted(folder.glob("shop-????????-??????.zip"))[:-MOST_KEPT]:
                 old.unlink()
     except (OSError, sqlite3.Error) as error:
         raise NotMade(reason=getattr(error, "strerror", None) or error) from error

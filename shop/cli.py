@@ -22,8 +22,8 @@ from shop.errors import ShopError
 from shop.i18n import format_moment
 from shop.mail import outbox
 from shop.money import Money
-from shop.orders import ledger, place, queries, shipping, states
-from shop.orders.models import LedgerEntry, Order
+from shop.orders import export, ledger, place, queries, shipping, states
+from shop.orders.models import LedgerEntry
 from shop.payments import connect, refunds, review
 from shop.payments.gateway import StripeRefused
 from shop.payments.models import Dispute, remember
@@ -148,7 +148,7 @@ def orders(number: int | None, state: str | None, as_json: bool) -> None:
         found = list(queries.list_orders(state))
         disputes = db.session.scalars(select(Dispute).order_by(Dispute.id)).all()
         lines = terminal.order_table(found, disputes)
-    _print([_order_json(order) for order in found] if as_json else lines)
+    _print([export.to_dict(order) for order in found] if as_json else lines)
 
 
 @shop.command()
@@ -160,6 +160,9 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     To be run once a day by the host's cron, and whenever the shop was down for a while.
     """
     report = run_reconcile(dry_run, _progress)
+    if not dry_run and any(not row.order for row in report.mismatches):
+        # Orders that a restored backup does not have: their numbers are not given again.
+        unpacked.ask_for_numbers()
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -365,7 +368,7 @@ def restore(file: Path, yes: bool, over_live: bool, other_shop: bool) -> None:
                     "Real orders are here, so nothing was changed. Type the shop's name when "
                     "asked, or say --yes --over-live."
                 )
-        _say_backup(backup.make())
+        _say_backup(backup.make(kind="before-restore"))
     unpacked.restore(found)
     click.echo(
         f"Restored: {found.rows.get('orders', 0)} orders, {found.rows.get('topics', 0)} topics."
@@ -376,8 +379,8 @@ def restore(file: Path, yes: bool, over_live: bool, other_shop: bool) -> None:
         click.echo("New orders have higher numbers than any that Stripe knows.")
     except (ShopError, StripeRefused) as error:
         click.echo(
-            f"Stripe could not be asked which numbers were given ({error}). Before anybody buys, "
-            "restore once more.", err=True,
+            f"Stripe could not be asked which numbers were given ({error}). Before anybody buys: "
+            "flask shop reconcile", err=True,
         )  # fmt: skip
     click.echo("What was paid after the backup: flask shop reconcile")
 
@@ -411,14 +414,3 @@ def _left(entries: Sequence[LedgerEntry]) -> str:
 def _say_refunded(amounts: list[Money], number: int) -> None:
     for money in amounts:
         click.echo(f"{terminal.in_words(money)} of order {number} goes back to the customer.")
-
-
-def _order_json(order: Order) -> dict[str, Any]:
-    payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
-    return order.to_dict() | {
-        "payment_intent": (payments or [None])[0],
-        "created": order.created_at.isoformat(),
-        "email": order.email,
-        "shipping": order.address.to_dict() if order.address else None,
-        "shipped": order.shipped_at.isoformat() if order.shipped_at else None,
-    }

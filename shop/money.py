@@ -76,8 +76,9 @@ class Money:
     @property
     def written(self) -> str:
         """The amount in figures alone, as a form shows it: 2000 or 19.99."""
-        whole = self.currency in ZERO_DECIMAL
-        return str(self.amount if whole else (Decimal(self.amount) / 100).quantize(Decimal("1.00")))
+        three = self.currency in THREE_DECIMAL
+        places = 0 if self.currency in ZERO_DECIMAL else 3 if three else 2
+        return str(Decimal(self.amount).scaleb(-places))
 
     def format(self, locale: str) -> str:
         """Return the amount as the reader of `locale` writes it: ¥2,000 or $19.99.

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from shop import migrations, stamps
 from shop.backup import LEFT_OUT, ROWS_AT_ONCE, Backup, BadBackup, member
-from shop.db import Base, changed_rows, db, end_read, now, write
+from shop.db import Base, changed_rows, db, end_read, insert_once, now, write
 from shop.orders import place
 from shop.orders.models import Order
 from shop.payments import gateway
@@ -65,7 +65,7 @@ def restore(backup: Backup) -> None:
             write(lambda: _replace(source, number))
         finally:
             source.dispose()
-    _continue_counting()
+    _raise_counter()
 
 
 def ask_for_numbers() -> int:
@@ -75,8 +75,13 @@ def ask_for_numbers() -> int:
     """
     shop_id = here()["shop"]
     number = gateway.highest_number(shop_id, now() - LOOKED_BACK) if shop_id else 0
-    write(lambda: _count_above(number))
-    _continue_counting()
+
+    def unit() -> None:
+        _count_above(number)
+        _count_above_rows()
+
+    write(unit)
+    _raise_counter()
     return number
 
 
@@ -112,8 +117,13 @@ def _load(backup: Backup, engine: Engine) -> None:
 def _replace(source: Engine, number: int) -> None:
     """Put what `source` has in the place of all rows here, inside write()."""
     tables = Base.metadata.sorted_tables
+    kind = db.engine.dialect.name
+    if kind == "postgresql":
+        # What workers write meanwhile waits, and does not stay between the rows of the backup.
+        names = ", ".join(table.name for table in tables)
+        db.session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
     # MySQL looks at each row's foreign key as it goes: a table's youngest rows go first.
-    order = " ORDER BY id DESC" if db.engine.dialect.name == "mysql" else ""
+    order = " ORDER BY id DESC" if kind == "mysql" else ""
     for table in reversed(tables):
         own = any(key.column.table is table for key in table.foreign_keys)
         changed_rows(text(f"DELETE FROM {table.name}{order if own else ''}"))  # noqa: S608 — ours
@@ -127,46 +137,46 @@ def _replace(source: Engine, number: int) -> None:
     owners = Base.metadata.tables["owners"]
     changed_rows(update(owners).values(link_hash=None, link_ends_at=None))
     _count_above(number)
+    _count_above_rows()
     stamps.renew()
 
 
 def _count_above(number: int) -> None:
     """Have the orders that come have higher numbers than this one, inside write()."""
-    kept = db.session.get(KeyValue, place.FLOOR)
-    floor = max(number, int(kept.value) if kept else 0)
-    if kept is None:
-        db.session.add(KeyValue(name=place.FLOOR, value=str(floor)))
-    else:
-        kept.value = str(floor)
+    floor = str(max(number, _floor()))
+    if not insert_once(KeyValue, name=place.FLOOR, value=floor):
+        changed_rows(update(KeyValue).where(KeyValue.name == place.FLOOR).values(value=floor))
+    db.session.expire_all()
 
 
-def _continue_counting() -> None:
-    """Have servers count on above the rows that are there, and orders above their floor.
+def _count_above_rows() -> None:
+    """Have PostgreSQL count on above the rows that are there, and above the floor of the orders.
 
-    SQLite counts by the rows alone: see orders.place.
+    Inside write(). MariaDB does so by itself, and SQLite counts by the rows: see orders.place.
     """
-    kind = db.engine.dialect.name
-    kept = db.session.get(KeyValue, place.FLOOR)
-    floor = int(kept.value) if kept else 0
-    end_read()
-    if kind == "mysql":
+    if db.engine.dialect.name != "postgresql":
+        return
+    for table in Base.metadata.sorted_tables:
+        if "id" not in table.columns:
+            continue
+        sequence = db.session.scalar(select(func.pg_get_serial_sequence(table.name, "id")))
+        if sequence:
+            counted = text(f"SELECT last_value FROM {sequence}")  # noqa: S608 — its own name
+            reached = [db.session.scalar(counted), db.session.scalar(select(func.max(table.c.id)))]
+            if table.name == "orders":
+                reached.append(_floor())
+            db.session.execute(select(func.setval(sequence, max(n or 1 for n in reached))))
+
+
+def _raise_counter() -> None:
+    """Have MariaDB and MySQL count on above the floor of the orders; it ends a transaction."""
+    if db.engine.dialect.name == "mysql":
+        floor = _floor()
+        end_read()
         with db.engine.begin() as connection:
             connection.execute(text(f"ALTER TABLE orders AUTO_INCREMENT = {floor + 1}"))
-    if kind != "postgresql":
-        return
-    with db.engine.begin() as connection:
-        for table in Base.metadata.sorted_tables:
-            name = connection.scalar(
-                text("SELECT pg_get_serial_sequence(:table, 'id')"), {"table": table.name}
-            ) if "id" in table.columns else None  # fmt: skip
-            if name:
-                least = floor if table.name == "orders" else 0
-                highest = connection.scalar(select(func.max(table.c.id))) or 0
-                counted = (
-                    connection.scalar(
-                        text(f"SELECT last_value FROM {name}")  # noqa: S608 — PostgreSQL named it
-                    )
-                    or 0
-                )
-                reached = max(least, highest, counted)
-                connection.execute(text("SELECT setval(:name, :n)"), {"name": name, "n": reached})
+
+
+def _floor() -> int:
+    kept = db.session.get(KeyValue, place.FLOOR)
+    return int(kept.value) if kept else 0

@@ -2,10 +2,13 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 # What spreadsheets take for a formula. https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What is below zero is no formula.
+NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
 # Spreadsheets read UTF-8 only behind it.
 BOM = "\ufeff"
 # Excel in Japan still writes the second; the third is its “Unicode text”, known by its mark.
@@ -15,7 +18,8 @@ ENCODINGS = ("utf-8-sig", "cp932")
 def line(cells: Iterable[str]) -> str:
     """Return a row of CSV in which no spreadsheet finds a formula; rows() takes that back."""
     row = io.StringIO()
-    csv.writer(row).writerow([f"'{cell}" if _is_formula(cell) else cell for cell in cells])
+    safe = [f"'{c}" if _is_formula(c) and not NUMBER.fullmatch(c) else c for c in cells]
+    csv.writer(row).writerow(safe)
     return row.getvalue()
 
 

@@ -1,7 +1,7 @@
 """How often somebody may do something, counted in the database: all processes count together."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -126,10 +126,10 @@ def count_inside(name: str, *who: str, with_network: bool = True) -> TooFast | N
 
 def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
     """Count inside write(), in this order; return how many seconds to wait, 0 for a try let in."""
-    moment, secret = now(), current_app.config["SECRET_KEY"].encode()
+    moment = now()
     ends_at = moment + timedelta(seconds=seconds)
     for who, most in budgets.items():
-        key = hmac.new(secret, f"{name} {who}".encode(), sha256).hexdigest()
+        key = _key(name, who)
         mine = update(Throttle).where(Throttle.id == key, Throttle.ends_at > moment)
         if not changed_rows(mine.values(count=Throttle.count + 1)):
             # Of two first tries at once one fails here, and write() lets it find the other's row.
@@ -142,6 +142,17 @@ def count_all(name: str, seconds: int, budgets: Mapping[str, int]) -> int:
         if tries > most:
             return max(1, int((ends - moment).total_seconds()))
     return 0
+
+
+def forget(who: Iterable[str]) -> None:
+    """Delete the counts of visitors and addresses, inside write()."""
+    keys = [_key(name, one) for one in who for name in LIMITS]
+    changed_rows(delete(Throttle).where(Throttle.id.in_(keys)))
+
+
+def _key(name: str, who: str) -> str:
+    secret = current_app.config["SECRET_KEY"].encode()
+    return hmac.new(secret, f"{name} {who}".encode(), sha256).hexdigest()
 
 
 def _sweep(key: str, moment: datetime) -> None:

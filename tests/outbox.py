@@ -36,6 +36,7 @@ class Sold:
     is_sent: bool = False
     lacks_address: bool = False
     address: Any = None
+    erased_at: datetime | None = None
 
     def to_dict(self) -> dict[str, Any]:
         line = {"name": self.name, "quantity": 2, "unit_amount": 2000, "amount": 4000}

@@ -1,12 +1,15 @@
 """Reading and writing the board."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from flask import current_app
+from flask_babel import force_locale
+from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, delete, func, select, update
 
 from shop.board.models import Reply, Topic
 from shop.db import changed_rows, db, now, write
@@ -81,6 +84,36 @@ def post_reply(visitor: str, topic_id: int, comment: str, name: str) -> int:
     The same answer again within ten minutes is the one that is there already.
     """
     return _post(Reply, visitor, comment, name, topic_id=topic_id)
+
+
+def posts_of(visitors: Collection[str]) -> list[str]:
+    """Return the texts that came from these browsers."""
+    texts = [select(kind.comment).where(kind.visitor.in_(visitors)) for kind in (Topic, Reply)]
+    return [*db.session.scalars(texts[0]), *db.session.scalars(texts[1])]
+
+
+def erase(visitors: Collection[str]) -> None:
+    """Take what came from these browsers off the board, inside write().
+
+    A topic that others have answered keeps its place, without its text and name.
+    """
+    own = Reply.visitor.in_(visitors)
+    mine = set(db.session.scalars(select(Topic.id).where(Topic.visitor.in_(visitors))))
+    answered = set(db.session.scalars(select(Reply.topic_id).where(own)))
+    with force_locale(current_app.config["SHOP_LOCALE"]):
+        placeholder = {"visitor": None, "name": "", "comment": _("Removed at the writer’s wish.")}
+    for topic_id in sorted(mine | answered):
+        topic = update(Topic).where(Topic.id == topic_id)
+        # Who answers counts it here first, so from now on nobody does.
+        changed_rows(topic.values(reply_count=Topic.reply_count))
+        changed_rows(delete(Reply).where(Reply.topic_id == topic_id, own))
+        count = select(func.count()).select_from(Reply).where(Reply.topic_id == topic_id)
+        left = db.session.scalar(count)
+        if left or topic_id not in mine:
+            more = placeholder if topic_id in mine else {}
+            changed_rows(topic.values(reply_count=left, **more))
+        else:
+            changed_rows(delete(Topic).where(Topic.id == topic_id))
 
 
 class _PostedAlready(Exception):

@@ -118,7 +118,7 @@ def make(stream: IO[bytes]) -> Made:
         raise PictureTooLarge from error
     except Exception as error:  # for bytes that are broken or lie decoders raise what they like
         raise BadPicture from error
-    name = sha256(data).hexdigest()[:32]
+    name = name_of(data)
     files = {}
     for wide in PICTURE_WIDTHS:
         small = picture.copy()
@@ -126,6 +126,11 @@ def make(stream: IO[bytes]) -> Made:
         for kind in KINDS:
             files[f"{name}-{wide}.{kind}"] = _encoded(small, kind)
     return Made(name, files, small.width, small.height)
+
+
+def name_of(data: bytes) -> str:
+    """Return what the picture in an uploaded file is known by."""
+    return sha256(data).hexdigest()[:32]
 
 
 def _open(data: bytes) -> "Image":
@@ -203,14 +208,31 @@ def add(product: Product, made: Made, alt: str) -> None:
         return
     if len(there) >= MOST_PICTURES:
         raise TooManyPictures
-    for name, data in made.files.items():
-        insert_once(PictureFile, name=name, data=data)
+    keep(made)
     last = select(func.max(Picture.position)).where(Picture.product_id == product.id)
     place = (db.session.scalar(last) or 0) + 1
     shape = {"width": made.width, "height": made.height}
     db.session.add(Picture(product_id=product.id, hash=made.hash, alt=alt, position=place, **shape))
     db.session.flush()
     db.session.expire(product, ["pictures"])
+
+
+def keep(made: Made) -> None:
+    """Keep the files of a picture, inside write(); no product shows them before add()."""
+    for name, data in made.files.items():
+        insert_once(PictureFile, name=name, data=data)
+
+
+def kept(name: str) -> Made | None:
+    """Return a picture whose files are kept already, None where they are not."""
+    found = select(PictureFile.data).where(PictureFile.name == f"{name}-{PICTURE_WIDTHS[-1]}.jpg")
+    data = db.session.scalar(found)
+    if data is None:
+        return None
+    from PIL import Image
+
+    with Image.open(BytesIO(data)) as opened:
+        return Made(name, {}, opened.width, opened.height)
 
 
 def get(product: Product, picture_id: int) -> Picture:

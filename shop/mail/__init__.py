@@ -32,6 +32,7 @@ class Order(Protocol):
     tracking: Any
     language: Any
     created_at: Any
+    erased_at: Any
 
     @property
     def lines(self) -> Sequence[Any]:
@@ -189,6 +190,7 @@ def _tell_customer(order: Order, kind: str, about: str = "", **more: Any) -> Non
 def _tell_staff(order: Order, kind: str, about: str = "", **more: Any) -> None:
     to, language = current_app.config["SHOP_OWNER_EMAIL"], current_app.config["SHOP_LOCALE"]
     desk = {"desk": external_url("owner.order", number=order.id), "email": order.email}
+    desk["erased"] = order.erased_at is not None
     outbox.put(f"order-{order.id}", kind, to, language, _said(order) | desk | more, about)
 
 

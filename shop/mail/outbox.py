@@ -6,7 +6,7 @@ none tells of something that was rolled back. Sending comes later, and may fail 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from email import policy
 from email.headerregistry import Address
@@ -46,7 +46,7 @@ ON_THE_WIRE = policy.default.clone(cte_type="7bit")
 
 
 class Mail(Base):
-    """A message in the outbox: `waiting`, `sent` or `failed`."""
+    """A message in the outbox: `waiting`, `sent`, `failed`, or `erased` with its person."""
 
     __tablename__ = "mails"
     __table_args__ = (UniqueConstraint("subject", "kind", "about"),)
@@ -148,6 +148,23 @@ def send_now(subject: str, kind: str) -> str:
     return error
 
 
+def of_person(subjects: Collection[str], addresses: Collection[str]) -> list[Mail]:
+    """Return the messages about these subjects, and those that a customer has at an address."""
+    lower = {address.lower() for address in addresses}
+    spelt = Mail.recipient.in_(addresses) | func.lower(Mail.recipient).in_(lower)
+    theirs = Mail.subject.in_(subjects) | (spelt & ~Mail.kind.startswith("staff_", autoescape=True))
+    found = db.session.scalars(select(Mail).where(theirs, Mail.state != "erased"))
+    # To MariaDB, "é" is "e".
+    return [one for one in found if one.subject in subjects or one.recipient.lower() in lower]
+
+
+def erase(mails: Iterable[Mail]) -> None:
+    """Empty messages, inside write(); that there was one of its kind stays known."""
+    empty = {"recipient": "", "context": "{}", "error": "", "state": "erased"}
+    ids = [one.id for one in mails]
+    changed_rows(update(Mail).where(Mail.id.in_(ids)).values(empty))
+
+
 def count_due() -> int:
     """Return how many messages could be sent now."""
     count = db.session.scalar(select(func.count()).select_from(Mail).where(FREE))
@@ -223,6 +240,7 @@ def _send(mail_id: int) -> bool:
         return False
     # Fewer attempts mean that put_again() came meanwhile: the new message has still to be sent.
     this = update(Mail).where(Mail.id == mail_id, Mail.attempts >= attempts)
+    this = this.where(Mail.state != "erased")
     write(lambda: changed_rows(this.values(state="sent", error="", lease_expires_at=None)))
     return True
 

@@ -1,8 +1,7 @@
-"""Orders as a table for other programs: CSV, a row for each line and each delivery."""
+"""Orders for other programs: as JSON, and as CSV, a row for each line and each delivery."""
 
-import csv
-import io
 from collections.abc import Iterator
+from typing import Any
 
 from flask import current_app
 
@@ -11,6 +10,7 @@ from shop.money import Money
 from shop.orders import queries, takings
 from shop.orders.models import ADDRESS_FIELDS, Order
 from shop.orders.takings import Sums
+from shop.spreadsheet import BOM, line
 
 COLUMNS = (
     "number", "ordered", "paid", "shipped", "state", "mode", "email", "item", "quantity",
@@ -19,15 +19,23 @@ COLUMNS = (
 MONTHS = (
     "month", "currency", "tax_rate", "payments", "refunds", "lost_disputes", "kept", "tax_in_it",
 )  # fmt: skip
-# What spreadsheets take for a formula. https://owasp.org/www-community/attacks/CSV_Injection
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# Spreadsheets read UTF-8 only behind it.
-BOM = "\ufeff"
+
+
+def to_dict(order: Order) -> dict[str, Any]:
+    """Return an order as the command line's JSON has it; amounts in minor units."""
+    payments = [entry.stripe_id for entry in order.ledger if entry.kind == "payment"]
+    return order.to_dict() | {
+        "payment_intent": (payments or [None])[0],
+        "created": order.created_at.isoformat(),
+        "email": order.email,
+        "shipping": order.address.to_dict() if order.address else None,
+        "shipped": order.shipped_at.isoformat() if order.shipped_at else None,
+    }
 
 
 def lines(state: str = "", words: str = "") -> Iterator[str]:
     """Yield the CSV of the orders that newest_page() finds, the newest first, page by page."""
-    yield BOM + _line(COLUMNS)
+    yield BOM + line(COLUMNS)
     before: int | None = None
     while True:
         page = queries.newest_page(before, state, words)
@@ -41,12 +49,12 @@ def lines(state: str = "", words: str = "") -> Iterator[str]:
 
 def months(found: Iterator[tuple[str, str, int, Sums]]) -> Iterator[str]:
     """Yield the CSV of what takings.by_month() found, a row for each month, currency and rate."""
-    yield BOM + _line(MONTHS)
+    yield BOM + line(MONTHS)
     for month, currency, rate, sums in found:
         amounts = (sums.payments, sums.refunds, sums.losses, sums.kept)
         written = [Money(amount, currency).written for amount in amounts]
         tax = takings.tax_in(sums, currency, rate).written
-        yield _line((month, currency, f"{rate / 100:g}", *written, tax))
+        yield line((month, currency, f"{rate / 100:g}", *written, tax))
 
 
 def _rows(order: Order) -> Iterator[str]:
@@ -58,15 +66,9 @@ def _rows(order: Order) -> Iterator[str]:
     head = [str(order.number), *times, order.state, order.mode, order.email or ""]
     address = order.address.to_dict() if order.address else {}
     tail = [order.currency, *(address.get(name, "") for name in ADDRESS_FIELDS)]
-    sold = [(line.name, line.quantity, line.unit_amount, line.tax_rate) for line in order.lines]
+    sold = [(one.name, one.quantity, one.unit_amount, one.tax_rate) for one in order.lines]
     if order.delivery_name is not None:
         sold.append((order.delivery_name, 1, order.delivery_amount, order.delivery_tax_rate))
     for name, quantity, unit, rate in sold:
         prices = [Money(amount, order.currency).written for amount in (unit, unit * quantity)]
-        yield _line((*head, name, str(quantity), *prices, f"{rate / 100:g}", *tail))
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    row = io.StringIO()
-    csv.writer(row).writerow([f"'{cell}" if cell.startswith(FORMULA) else cell for cell in cells])
-    return row.getvalue()
+        yield line((*head, name, str(quantity), *prices, f"{rate / 100:g}", *tail))

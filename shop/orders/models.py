@@ -88,6 +88,8 @@ class Order(Base):
     # Who brings it, and the number by which it is followed there.
     carrier: Mapped[str | None] = mapped_column(Text)
     tracking: Mapped[str | None] = mapped_column(Text)
+    # When its person was erased: nothing is written down of them any more, whatever Stripe says.
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     lines: Mapped[list["OrderLine"]] = relationship(order_by="OrderLine.id", lazy="selectin")
     ledger: Mapped[list["LedgerEntry"]] = relationship(order_by="LedgerEntry.id")
@@ -96,6 +98,7 @@ class Order(Base):
 
     @validates("email")
     def _keep_email_key(self, _name: str, email: str | None) -> str | None:
+        email = None if self.erased_at else email
         self.email_key = email_key(email) if email else None
         return email
 
@@ -273,7 +276,7 @@ class LedgerEntry(Base):
     # A refund asked for here: Stripe's idempotency key. Those of Stripe's dashboard have none.
     key: Mapped[str | None] = mapped_column(Key, unique=True)
     # The payment that a refund gives back.
-    payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
+    payment_id: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now, index=True)
 
     @property

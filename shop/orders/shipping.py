@@ -32,17 +32,30 @@ class NothingToRestock(ShopError):
     )
 
 
+class PersonErased(ShopError):
+    """The person who had ordered is erased."""
+
+    status = 409
+    code = "person_erased"
+    message = _l("The person of this order was erased, so no address is kept. Nothing changed.")
+
+
 def keep_address(order: Order, fields: Mapping[str, str]) -> None:
     """Write down where the goods go, inside write(), if they are sent and nobody has said so yet.
 
     `fields`: ADDRESS_FIELDS. The owner's own hand counts more than what Stripe says later.
     """
-    if order.is_sent and insert_once(Address, order_id=order.id, **fields):
+    if order.is_sent and not order.erased_at and insert_once(Address, order_id=order.id, **fields):
         db.session.expire(order, ["address"])
 
 
 def replace_address(order: Order, fields: Mapping[str, str]) -> None:
-    """Write down where the goods go, inside write(), whatever was known before."""
+    """Write down where the goods go, inside write(), whatever was known before.
+
+    Raises PersonErased.
+    """
+    if order.erased_at:
+        raise PersonErased
     if order.address is None:
         order.address = Address()
     for name, value in fields.items():

@@ -185,7 +185,7 @@ def confirm_password(password: str) -> None:
         raise fast
     owner = db.session.get_one(Owner, current_user.owner_id)
     if not owners.is_password(owner.password_hash, password):
-        raise WrongPassword(_l("This is not your password. No money has moved."))
+        raise WrongPassword(_l("This is not your password. Nothing was done."))
 
 
 def sign_out_elsewhere() -> None:

@@ -11,6 +11,7 @@ from shop.db import db, write
 from shop.owner.models import AuditEntry
 
 T = TypeVar("T")
+PAGE_SIZE = 50
 # What the trail says of an action; %(subject)s is what it was about.
 ACTIONS = {
     "signed_in": _l("Signed in: %(subject)s"),
@@ -43,6 +44,10 @@ ACTIONS = {
     "details_changed": _l("Changed the shop’s details: %(subject)s"),
     "connected": _l("Connected Stripe: %(subject)s"),
     "mail_tested": _l("Sent a test mail to %(subject)s"),
+    "goods_imported": _l("Took goods from a table: %(subject)s"),
+    "backup_made": _l("Took a backup: %(subject)s"),
+    "data_exported": _l("Took everything out in open formats"),
+    "person_erased": _l("Erased a person: %(subject)s"),
     "picture_added": _l("Picture added: %(subject)s"),
     "picture_changed": _l("Picture changed: %(subject)s"),
     "picture_removed": _l("Picture removed: %(subject)s"),
@@ -66,6 +71,8 @@ def recorded(unit: Callable[[], T], action: str, subject: str = "") -> T:
     return write(both)
 
 
-def latest_entries(most: int = 50) -> Sequence[AuditEntry]:
-    """Return what was done last, the latest first."""
-    return db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc()).limit(most)).all()
+def latest_entries(before: int | None = None, most: int = PAGE_SIZE) -> Sequence[AuditEntry]:
+    """Return what was done last, or before the entry with the id `before`, the latest first."""
+    latest = select(AuditEntry).order_by(AuditEntry.id.desc()).limit(most)
+    earlier = latest if before is None else latest.where(AuditEntry.id < before)
+    return db.session.scalars(earlier).all()

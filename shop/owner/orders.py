@@ -242,7 +242,7 @@ def note(number: int) -> ResponseReturnValue:
 def resend(number: int) -> ResponseReturnValue:
     """Send a mail about an order once more: the newest of that `kind`."""
     subject, kind = f"order-{_order(number).id}", request.form.get("kind", "")
-    mails = [one.id for one in outbox.about(subject) if one.kind == kind]
+    mails = [one.id for one in outbox.about(subject) if one.kind == kind and one.state != "erased"]
     if mails:
         recorded(lambda: outbox.resend(mails[-1]), "mail_resent", f"{number}, {kind}")
         flash(_("The mail is sent again."))

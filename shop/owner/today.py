@@ -25,6 +25,7 @@ def today() -> str:
     names = {
         "books": Report.last(),
         "books_at": recall("compared"),
+        "backup_at": recall("backup"),
         "odd": len(doctor.to_see_to(check.known())),
     }
     return render_template(

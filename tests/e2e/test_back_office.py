@@ -93,7 +93,8 @@ def test_axe_finds_nothing_in_the_back_office(
     for path in ("owner/", "owner/goods", "owner/goods?q=nothing", "owner/goods/1",
                  "owner/goods/5", "owner/goods/6", "owner/goods/new", "owner/orders",
                  "owner/orders/1", "owner/delivery", "owner/details", "owner/mail", "owner/books",
-                 "owner/connect", "owner/check", "owner/account"):  # fmt: skip
+                 "owner/connect", "owner/check", "owner/account", "owner/data",
+                 "owner/data/audit", "owner/goods/import", "owner/orders/tracking"):  # fmt: skip
         visitor.go(path)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         look(path)
@@ -107,4 +108,17 @@ def test_axe_finds_nothing_in_the_back_office(
     page.locator("[name=email]").fill("nobody")
     visitor.press("main form .btn-primary:not(.rooms *)")
     look("details with errors")
+    for email in ("nobody@example.com", "aya@example.com"):
+        visitor.go("owner/data")
+        page.locator("#email").fill(email)
+        visitor.press("#erase .btn-outline-primary")
+        look(f"erase {email}")
+    assert page.get_by_text("This cannot be taken back").is_visible()
+    for rows in ("bag,Bag,900,4\nt-shirt,T-shirt,2000,9\n", "bag,Bag,x,4\nbox,,1,\n"):
+        file = tmp_path / "goods.csv"
+        file.write_text(f"slug,name,price,stock,colour\n{rows}")
+        visitor.go("owner/goods/import")
+        page.locator("#file").set_input_files(file)
+        visitor.press("main form .btn-outline-primary")
+        look(f"import {rows}")
     assert found == []

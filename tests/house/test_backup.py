@@ -209,7 +209,7 @@ def test_another_shop_and_real_orders_are_asked_about_twice(app: Flask, tmp_path
     with app.app_context():
         assert db.session.scalar(text("SELECT mode FROM orders")) == "sandbox"
     # What was here before is kept beside the shop's data.
-    assert len(list((tmp_path / "backups").glob("shop-*.zip"))) == 1
+    assert len(list((tmp_path / "backups").glob("before-restore-*.zip"))) == 1
 
 
 def test_an_older_backup_is_brought_up_to_this_version(
@@ -293,9 +293,9 @@ def test_the_newest_seven_stay(app: Flask, tmp_path: Path) -> None:
     folder.mkdir()
     for day in range(10, 19):
         (folder / f"shop-202601{day}-000000.zip").write_bytes(b"old")
-    (folder / "mine.zip").write_bytes(b"mine")
+    (folder / "shop-before-the-move.zip").write_bytes(b"mine")
     assert run(app, "backup").exit_code == 0
     kept = sorted(path.name for path in folder.iterdir())
     assert len(kept) == 8
-    assert kept[0] == "mine.zip"
+    assert kept[-1] == "shop-before-the-move.zip"
     assert "shop-20260118-000000.zip" in kept

@@ -264,7 +264,8 @@ def renamed(before: Tables) -> Tables:
     for row in after["products"]:
         row |= {"parent_id": None, "tax_rate": 1000, "needs_shipping": 1, "version": 1}
         row["position"] = row["id"]
-    late = "delivery_id delivery_name delivery_countries packed_at carrier tracking".split()
+    late = "delivery_id delivery_name delivery_countries packed_at carrier tracking"
+    late = f"{late} erased_at".split()
     for row in after["orders"]:
         row |= {"delivery_amount": 0, "delivery_tax_rate": 0} | dict.fromkeys(late)
     for table, column in (("attempts", "slip_codes"), ("disputes", "due_at"), ("timeline", "who")):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 
@@ -29,3 +29,6 @@ def upgrade() -> None:
             op.create_index(name, "orders", columns)
     if "ix_orders_mode_holds_stock" in there:
         op.drop_index("ix_orders_mode_holds_stock", "orders")
+    # Without it the deletion of a payment looks through all refunds.
+    if "ix_ledger_payment_id" not in {found["name"] for found in inspector.get_indexes("ledger")}:
+        op.create_index("ix_ledger_payment_id", "ledger", ["payment_id"])
