@@ -97,7 +97,9 @@ def make(path: Path | None = None, kind: str = "shop") -> Backup:
     """
     folder = current_app.config["SHOP_DATA_DIR"] / "backups"
     moment = now().astimezone(current_app.config["SHOP_TIMEZONE"])
-    target = path or folder / f"{kind}-{moment:%Y%m%d-%H%M%S}.zip"
+    names = (f"{kind}-{moment:%Y%m%d-%H%M%S}{again}.zip" for again in ("", *range(-1, -100, -1)))
+    # Two of one second have two names.
+    target = path or next(folder / name for name in names if not (folder / name).exists())
     end_read()
     write(shop_id)  # every backup says whose it is
     try:
@@ -116,7 +118,7 @@ def make(path: Path | None = None, kind: str = "shop") -> Backup:
             with suppress(FileNotFoundError):
                 os.unlink(name)
         if path is None and kind == "shop":
-            for old in sorted(folder.glob("shop-????????-??????.zip"))[:-MOST_KEPT]:
+            for old in sorted(folder.glob("shop-????????-??????*.zip"))[:-MOST_KEPT]:
                 old.unlink()
     except (OSError, sqlite3.Error) as error:
         raise NotMade(reason=getattr(error, "strerror", None) or error) from error

@@ -469,7 +469,7 @@ TEMPLATES = Path(mail.__file__).parents[1] / "templates/mail"
 ALL_KINDS = sorted(
     path.name.partition(".")[0]
     for path in TEMPLATES.glob("*.subject.txt")
-    if not path.name.startswith("customer_links")
+    if not path.name.startswith(("customer_links", "staff_test"))
 )
 
 
