@@ -41,8 +41,8 @@ LEFT_OUT = ("owner_sessions", "throttles", "alembic_version")
 ROWS_AT_ONCE = 500
 MOST_KEPT = 7
 DAMAGED = (
-    BadZipFile, LookupError, TypeError, ValueError, EOFError, NotImplementedError, RuntimeError,
-    struct.error, zlib.error,
+    AttributeError, BadZipFile, LookupError, TypeError, ValueError, EOFError, NotImplementedError,
+    RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 # How long Stripe is looked back for numbers that were given: a slip may be paid after days.
 LOOKED_BACK = timedelta(days=90)

@@ -348,16 +348,14 @@ def restore(file: Path, yes: bool, over_live: bool, other_shop: bool) -> None:
     found = backup.read(file)
     migrations.upgrade()
     present = unpacked.here()
-    if present["orders"] and present["shop"] != found.shop and not other_shop:
+    is_in_use = present["orders"] or present["owners"]
+    if is_in_use and present["shop"] != found.shop and not other_shop:
         raise click.ClickException(
-            "This backup is of another shop, and there are orders here. Nothing was changed. If "
-            "you mean it, say --other-shop."
+            "This backup is of another shop, and this one is in use. Nothing was changed. If you "
+            "mean it, say --other-shop."
         )
-    if present["orders"]:
-        click.echo(
-            f"Here: {present['orders']} orders, {present['live']} with real money, the newest of "
-            f"{format_moment(present['newest_at'])}."
-        )
+    if is_in_use:
+        click.echo(f"Here: {present['orders']} orders, {present['live']} with real money.")
         click.echo(f"In the backup of {format_moment(found.made_at)}: {found.orders} orders.")
         if not yes:
             click.confirm("Put the backup in the place of all that is here?", abort=True)

@@ -34,14 +34,14 @@ LOOKED_BACK = timedelta(days=90)
 
 
 def here() -> dict[str, Any]:
-    """Return what a restore would take the place of: `shop`, `orders`, `live` ones, `newest_at`."""
+    """Return what a restore would take the place of: `shop`, `owners`, `orders`, `live` ones."""
     kept = db.session.get(KeyValue, "shop")
     count = select(func.count()).select_from(Order)
     found = {
         "shop": kept.value if kept else "",
+        "owners": db.session.scalar(select(func.count(Base.metadata.tables["owners"].c.id))),
         "orders": db.session.scalar(count),
         "live": db.session.scalar(count.where(Order.mode == "live")),
-        "newest_at": db.session.scalar(select(func.max(Order.created_at))),
     }
     end_read()
     return found
@@ -60,9 +60,8 @@ def restore(backup: Backup) -> None:
             migrations.upgrade_other(source, backup.revision)
             _load(backup, source)
             migrations.upgrade_other(source, "head")
-            number = db.session.scalar(select(func.max(Order.id))) or 0
             end_read()
-            write(lambda: _replace(source, number))
+            write(lambda: _replace(source))
         finally:
             source.dispose()
     _raise_counter()
@@ -89,8 +88,8 @@ def _load(backup: Backup, engine: Engine) -> None:
     """Put the rows of a backup into tables of its own revision."""
     found = MetaData()
     found.reflect(engine)
-    if set(backup.rows) - set(found.tables):
-        raise BadBackup(reason="tables that no shop has")
+    if set(backup.rows) ^ (set(found.tables) - set(LEFT_OUT)):
+        raise BadBackup(reason="not the tables of a shop")
     with ZipFile(backup.path) as file, engine.begin() as connection:
         # The steps may have put rows into new tables.
         for table in reversed(found.sorted_tables):
@@ -114,7 +113,7 @@ def _load(backup: Backup, engine: Engine) -> None:
                 connection.execute(table.insert(), batch)
 
 
-def _replace(source: Engine, number: int) -> None:
+def _replace(source: Engine) -> None:
     """Put what `source` has in the place of all rows here, inside write()."""
     tables = Base.metadata.sorted_tables
     kind = db.engine.dialect.name
@@ -122,6 +121,8 @@ def _replace(source: Engine, number: int) -> None:
         # What workers write meanwhile waits, and does not stay between the rows of the backup.
         names = ", ".join(table.name for table in tables)
         db.session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+    # What an earlier restore kept counts too, though its orders are gone.
+    number = max(db.session.scalar(select(func.max(Order.id))) or 0, _floor())
     # MySQL looks at each row's foreign key as it goes: a table's youngest rows go first.
     order = " ORDER BY id DESC" if kind == "mysql" else ""
     for table in reversed(tables):
@@ -134,6 +135,7 @@ def _replace(source: Engine, number: int) -> None:
             rows = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
             for batch in rows.partitions(ROWS_AT_ONCE):
                 db.session.execute(insert(table), [dict(row) for row in batch])
+    db.session.expire_all()
     owners = Base.metadata.tables["owners"]
     changed_rows(update(owners).values(link_hash=None, link_ends_at=None))
     _count_above(number)

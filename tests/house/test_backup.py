@@ -85,7 +85,8 @@ def test_a_lost_shop_comes_back_and_sells_on(till: Till, tmp_path: Path) -> None
     same(before, rows(till.app))
     assert till.buyer().get(f"/orders/{late}").status == 404
     assert till.stock("last-mugs") == 3
-    # Numbers go on above the lost one, and the books name it.
+    # Numbers go on above the lost one, after a second restore too, and the books name it.
+    assert run(till.app, "restore", str(file), "--yes").exit_code == 0
     token = till.buyer().buy(3, 1)
     assert till.buyer().see(token)["number"] == 4
     assert till.stock("last-mugs") == 2
@@ -134,7 +135,9 @@ def test_owners_are_signed_out_and_kept_pages_are_made_anew(app: Flask, tmp_path
     assert owner.get("/owner/").status == 200
     visitor.submit("/", {"comment": "Written after the backup"})
     assert "Written after" in visitor.get("/").text
-    assert run(app, "restore", str(file)).exit_code == 0
+    assert run(app, "restore", str(file), given="n\n").exit_code == 1
+    assert "Written after" in visitor.get("/").text
+    assert run(app, "restore", str(file), given="y\n").exit_code == 0
     assert "Written after" not in visitor.get("/").text
     assert owner.get("/owner/").status == 303
     assert owner.get(f"/owner/way-in/{link}").status != 200
