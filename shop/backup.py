@@ -16,19 +16,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from flask import current_app
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import (
-    Connection,
-    Table,
-    create_engine,
-    select,
-)
+from sqlalchemy import Connection, Table, create_engine, select
 
 from shop import migrations
 from shop.db import Base, db, end_read, now, write
@@ -40,12 +35,11 @@ MANIFEST = "manifest.json"
 LEFT_OUT = ("owner_sessions", "throttles", "alembic_version")
 ROWS_AT_ONCE = 500
 MOST_KEPT = 7
+# A zip that is cut or changed fails in as many ways as there are bytes.
 DAMAGED = (
-    AttributeError, BadZipFile, LookupError, TypeError, ValueError, EOFError, NotImplementedError,
-    RuntimeError, struct.error, zlib.error,
+    AttributeError, BadZipFile, LookupError, TypeError, ValueError, EOFError, RuntimeError,
+    struct.error, zlib.error,
 )  # fmt: skip
-# How long Stripe is looked back for numbers that were given: a slip may be paid after days.
-LOOKED_BACK = timedelta(days=90)
 
 
 class NotMade(ShopError):
@@ -153,12 +147,12 @@ def read(path: Path) -> Backup:
             )
     except OSError as error:
         raise BadBackup(reason=error.strerror or error) from error
-    # A zip that is cut or changed fails in as many ways as there are bytes.
     except DAMAGED as error:
         raise BadBackup(reason=f"{type(error).__name__}: {error}") from error
 
 
 def member(table: str) -> str:
+    """Return where the rows of a table are in a backup."""
     return f"tables/{table}.jsonl"
 
 

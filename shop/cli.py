@@ -39,7 +39,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Check the database, then run the command."""
         with_appcontext(migrations.check)()
-        states.act_as("command line")
+        states.act_as("flask shop")
         return super().invoke(ctx)
 
 
@@ -160,14 +160,14 @@ def reconcile(dry_run: bool, as_json: bool) -> None:
     To be run once a day by the host's cron, and whenever the shop was down for a while.
     """
     report = run_reconcile(dry_run, _progress)
-    if not dry_run and any(not row.order for row in report.mismatches):
-        # Orders that a restored backup does not have: their numbers are not given again.
-        unpacked.ask_for_numbers()
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:
         for line in terminal.report_lines(report, dry_run):
             click.echo(line)
+    if not dry_run and any(not row.order for row in report.mismatches):
+        # Orders that a restored backup does not have: their numbers are not given again.
+        _count_above_stripes()
     for one in dict.fromkeys(report.skipped):
         said = f"Skipped {one}: it is not as Stripe describes such things. Please look at it there."
         click.echo(said, err=True)
@@ -368,19 +368,24 @@ def restore(file: Path, yes: bool, over_live: bool, other_shop: bool) -> None:
                 )
         _say_backup(backup.make(kind="before-restore"))
     unpacked.restore(found)
-    click.echo(
-        f"Restored: {found.rows.get('orders', 0)} orders, {found.rows.get('topics', 0)} topics."
-    )
+    click.echo(f"Restored: {found.orders} orders, with all that was in the backup.")
+    if _count_above_stripes():
+        click.echo("New orders have higher numbers than any that Stripe knows.")
+    click.echo("What was paid after the backup: flask shop reconcile")
+
+
+def _count_above_stripes() -> bool:
+    """Go on above the numbers that Stripe knows; say it where Stripe cannot be asked."""
     try:
         place.refuse_where_off()
         unpacked.ask_for_numbers()
-        click.echo("New orders have higher numbers than any that Stripe knows.")
     except (ShopError, StripeRefused) as error:
         click.echo(
             f"Stripe could not be asked which numbers were given ({error}). Before anybody buys: "
             "flask shop reconcile", err=True,
         )  # fmt: skip
-    click.echo("What was paid after the backup: flask shop reconcile")
+        return False
+    return True
 
 
 def _say_backup(made: backup.Backup) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 # What spreadsheets take for a formula. https://owasp.org/www-community/attacks/CSV_Injection
@@ -40,6 +41,11 @@ def rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
             begins = reader.line_num + 1
     except csv.Error as error:
         raise ValueError(f"{reader.line_num}: {error}") from error
+
+
+def heading(cell: str) -> str:
+    """Return the name of a column as it is compared: small letters, single spaces, usual widths."""
+    return " ".join(unicodedata.normalize("NFKC", cell).lower().split())
 
 
 def _decoded(data: bytes) -> str:

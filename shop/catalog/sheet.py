@@ -16,7 +16,7 @@ from shop.catalog.unpack import Archive, BadSheet
 from shop.db import db, end_read
 from shop.money import Money
 from shop.parsers import tidy, visible
-from shop.spreadsheet import BOM, line, rows
+from shop.spreadsheet import BOM, heading, line, rows
 
 MOST_ROWS = 10_000
 BETWEEN_PICTURES = "|"
@@ -123,7 +123,7 @@ def read(file: IO[bytes]) -> Sheet:
     header = found.pop(0)[1] if found else []
     if len(found) > MOST_ROWS:
         raise BadSheet(_("A table has %(most)s lines at most.", most=MOST_ROWS))
-    names = [" ".join(unicodedata.normalize("NFKC", one).lower().split()) for one in header]
+    names = [heading(one) for one in header]
     known = [ALIASES.get(one, one.replace(" ", "_")) for one in names]
     if not {"name", "slug"} & set(known):
         raise BadSheet(

@@ -7,15 +7,14 @@ from time import monotonic
 from flask import current_app
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from sqlalchemy import update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shop.config import is_loopback
-from shop.db import changed_rows, db, end_read, insert_once, now, write
+from shop.db import end_read, now, write
 from shop.doctor import host, partners, reach, upkeep
 from shop.doctor.host import Finding
 from shop.errors import ShopError
-from shop.payments.models import KeyValue
+from shop.payments.models import keep, kept
 
 # Of all checks together: a visitor may wait behind the owner.
 MOST_SECONDS = 20.0
@@ -135,23 +134,11 @@ def _keep(asked: Mapping[str, Finding | None]) -> None:
     """Keep what was found for this mode beside what else is kept."""
     at = int(now().timestamp())
     rows = {name: one and one.to_dict() | {"at": at} for name, one in asked.items()}
-    kept = {name: one and one.to_dict() | {"at": one.at} for name, one in _kept().items()}
-    value = json.dumps(kept | rows, ensure_ascii=False)
-    end_read()
-
-    def unit() -> None:
-        if not insert_once(KeyValue, name=_key(), value=value):
-            changed_rows(update(KeyValue).where(KeyValue.name == _key()).values(value=value))
-
-    write(unit)
+    found = {name: one and one.to_dict() | {"at": one.at} for name, one in _kept().items()}
+    write(lambda: keep("check", json.dumps(found | rows, ensure_ascii=False)))
 
 
 def _kept() -> dict[str, Finding | None]:
-    row = db.session.get(KeyValue, _key())
-    kept = json.loads(row.value) if row else {}
+    found = json.loads(kept("check") or "{}")
     end_read()
-    return {name: one and Finding(**one) for name, one in kept.items() if name in TITLES}
-
-
-def _key() -> str:
-    return f"check {partners.mode()}"
+    return {name: one and Finding(**one) for name, one in found.items() if name in TITLES}

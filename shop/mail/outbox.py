@@ -130,9 +130,10 @@ def about(subject: str) -> list[Mail]:
 
 
 def resend(mail_id: int) -> bool:
-    """Have a message sent once more, inside write(); return whether it is there."""
+    """Have a message sent once more, inside write(); return whether it is there, not erased."""
     again = {"state": "waiting", "attempts": 0, "due_at": now(), "error": ""}
-    return changed_rows(update(Mail).where(Mail.id == mail_id).values(again)) == 1
+    this = update(Mail).where(Mail.id == mail_id, Mail.state != "erased")
+    return changed_rows(this.values(again)) == 1
 
 
 def send_now(subject: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from shop.orders import queries, shipping
 from shop.owner import bp
 from shop.owner.audit import recorded
 from shop.parsers import whole_number
-from shop.spreadsheet import BOM, line, rows
+from shop.spreadsheet import BOM, heading, line, rows
 
 # What the columns are called here, and in the tables of Japanese carriers.
 COLUMNS = {
@@ -77,7 +77,7 @@ def _parcels(data: bytes) -> Iterator[tuple[int, str, str]]:
         table = [cells for _line, cells in rows(data)]
     except ValueError as error:
         raise NoTable(_("This file is no table that can be read. Nothing was changed.")) from error
-    head = [cell.strip().lower() for cell in table[0]] if table else []
+    head = [heading(cell) for cell in table[0]] if table else []
     places = {
         name: next((head.index(word) for word in words if word in head), None)
         for name, words in COLUMNS.items()

@@ -254,9 +254,9 @@ def _ours(found: Sequence[Endpoint]) -> Endpoint | None:
 
     One that was made by hand is taken for ours if a message proved its secret of late.
     """
-    stored = _stored()
-    if stored:
-        return next((one for one in found if one.id == stored["id"]), None)
+    own_id = _stored().get("id")
+    if own_id:
+        return next((one for one in found if one.id == own_id), None)
     is_by_hand = (
         current_app.config["STRIPE_WEBHOOK_SECRET"] and recall("delivered") > now() - TRUSTED
     )

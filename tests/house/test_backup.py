@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import pytest
 from click.testing import Result
 from flask import Flask
 from sqlalchemy import select, text
@@ -17,6 +18,7 @@ from sqlalchemy import select, text
 from shop import backup, migrations
 from shop.db import Base, db
 from shop.owner import owners
+from shop.payments import gateway
 from tests import databases
 from tests.actors import Browser, Buyer
 from tests.conftest import Till
@@ -302,3 +304,30 @@ def test_the_newest_seven_stay(app: Flask, tmp_path: Path) -> None:
     assert len(kept) == 8
     assert kept[-1] == "shop-before-the-move.zip"
     assert "shop-20260118-000000.zip" in kept
+
+
+def test_numbers_that_stripe_does_not_tell_now_are_asked_for_later(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kept.zip"
+    Buyer(app).buy()
+    run(app, "backup", str(file))
+    for _order in range(2):
+        Buyer(app).buy()
+    with app.app_context():
+        db.engine.dispose()
+    (tmp_path / "shop.sqlite3").unlink()
+
+    def refuse(*_: Any) -> int:
+        raise gateway.StripeRefused("no", "not now", is_about_request=True)
+
+    ask = gateway.highest_number
+    for report in ("restore", "reconcile"):
+        monkeypatch.setattr(gateway, "highest_number", refuse)
+        said = run(app, report, *([str(file)] if report == "restore" else []))
+        assert "Stripe could not be asked which numbers were given" in said.output
+    assert "order 3" in said.output
+    monkeypatch.setattr(gateway, "highest_number", ask)
+    run(app, "reconcile")
+    buyer = Buyer(app)
+    assert buyer.see(buyer.order()["order"])["number"] == 4

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
+from shop import spreadsheet
 from shop.db import db
 from shop.orders import takings
 from shop.payments import disputes
@@ -81,6 +82,10 @@ def test_picture_months_ledger_and_stripe_have_the_same_sums(
     page = owner.get("/owner/").words
     assert f"Takings of 30 days ¥{sums.kept:,}" in page
     assert f"−¥{gone:,}" in page or f"-¥{gone:,}" in page
+
+
+def test_what_is_below_zero_is_a_number_and_no_formula() -> None:
+    assert spreadsheet.line(("-500", "-12.50", "-1+1", "-", "+5")) == "-500,-12.50,'-1+1,'-,'+5\r\n"
 
 
 def test_days_are_the_shops_own_and_other_modes_do_not_count(app: Flask, owner: Browser) -> None:

@@ -420,3 +420,19 @@ def test_a_backup_is_downloaded_for_the_password(
         assert backup.read(file).rows["products"] >= 3
     assert "Last backup:" in owner.get("/owner/").words
     assert "Took a backup: shop-" in owner.get("/owner/data/audit").words
+
+
+def test_an_erased_mail_is_not_sent_again(app: Flask, owner: Browser) -> None:
+    Buyer(app).buy()
+    assert owner.submit("/owner/orders/1/ship", {}).status == 303
+    form = {"email": "aya@example.com", "confirm": "yes", "password": PASSWORD}
+    assert owner.submit("/owner/data/erase", form).status == 303
+    with app.app_context():
+        erased = [mail.id for mail in newest() if mail.state == "erased"]
+    assert erased
+    page = owner.get("/owner/mail").text
+    for mail_id in erased:
+        assert f"/owner/mail/{mail_id}/resend" not in page
+        assert owner.submit(f"/owner/mail/{mail_id}/resend", {}).status == 404
+    with app.app_context():
+        assert [mail.id for mail in newest() if mail.state == "erased"] == erased

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from shop.mail import outbox
+from shop.mail import outbox, smtp
 from shop.owner import owners
+from shop.owner.mail import ADVICE
 from shop.owner.story import MAILS
 from tests.actors import Browser, Buyer
 from tests.owner.conftest import EMAIL, PASSWORD, sign_in
@@ -76,6 +77,14 @@ def test_a_test_mail_is_sent_at_once_and_the_answer_is_told(
         "order": None, "kind": "staff_test", "to": "owner@shop.example", "state": "sent",
         "attempts": 1, "error": "",
     }  # fmt: skip
+
+
+def test_every_failure_that_an_owner_can_mend_has_an_advice() -> None:
+    # A server that breaks off or answers oddly says itself what is wrong.
+    without = {"broke the connection off", "answered", "did not take the message"}
+    for _kind, words in smtp.WORDS:
+        assert any(said in words for said in {*ADVICE, *without}), words
+    assert "refused the recipient" in ADVICE
 
 
 def test_every_mail_is_shown_in_both_languages(

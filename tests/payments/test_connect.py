@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from shop.db import now
 from shop.payments import connect, gateway, webhook
 from shop.payments.gateway.client import stripe_client
+from shop.payments.models import remember
 from shop.sandbox import create_sandbox
 from tests.actors import Browser, Buyer
 from tests.canaries import WEBHOOK_SECRET
@@ -88,6 +90,27 @@ def test_a_webhook_that_somebody_changed_is_repaired(
     assert run(app)[0] == 0
     assert problems(app) == []
     assert [one.id for one in endpoints(app)] == [made.id]
+
+
+def test_a_webhook_made_by_hand_is_kept_where_a_message_proved_its_secret(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(SHOP_SANDBOX="on", SHOP_PUBLIC_URL=BASE, STRIPE_WEBHOOK_SECRET="whsec_by_hand")
+    params: Any = {"url": URL, "enabled_events": ["charge.refunded"]}
+    at_stripe(app, lambda: remember("delivered", now()))
+    at_stripe(
+        app,
+        lambda: stripe_client().v1.webhook_endpoints.create(
+            params | {"api_version": gateway.api_version()}
+        ),
+    )
+    [made] = endpoints(app)
+    for _time in range(2):
+        with app.app_context():
+            connect.connect()
+        assert [one.id for one in endpoints(app)] == [made.id]
+    assert endpoints(app)[0].types == set(webhook.TYPES)
+    assert problems(app) == ["unproven"]
 
 
 def test_other_versions_and_second_webhooks_are_replaced_and_foreign_ones_stay(app: Flask) -> None:
