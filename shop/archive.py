@@ -209,6 +209,7 @@ def _orders_json() -> Iterator[bytes]:
             del found["order"]
             found["timeline"] = [
                 {"at": one.created_at.isoformat(), "kind": one.kind, "detail": one.detail}
+                | {"who": one.who, "way": one.way}
                 for one in order.timeline
             ]
             yield f"{start}\n{json.dumps(found, indent=2, ensure_ascii=False)}".encode()

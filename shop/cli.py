@@ -39,7 +39,7 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Check the database, then run the command."""
         with_appcontext(migrations.check)()
-        states.act_as("flask shop")
+        states.act_as("flask shop", "command")
         return super().invoke(ctx)
 
 

@@ -125,7 +125,9 @@ def order_story(order: Order, disputes: Iterable[Dispute], mails: Iterable[Mail]
     yield from ("", "What happened")
     for event in order.timeline:
         detail = f": {event.detail}" if event.detail and event.kind not in WITH_AMOUNT else ""
-        yield f"  {_moment(event.created_at)}  {event.kind.replace('_', ' ')}{_plain(detail)}"
+        said = f"{event.kind.replace('_', ' ')}{_plain(detail)}"
+        by = event.who or event.way
+        yield f"  {_moment(event.created_at)}  {said}{f' ({_plain(by)})' if by else ''}"
     sent = [("  " + mail.state, mail.kind, mail.recipient, mail.error) for mail in mails]
     yield from ("", "Mails", *table((), sent)) if sent else ("", "No mails.")
 

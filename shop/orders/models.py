@@ -306,4 +306,6 @@ class TimelineEntry(Base):
     detail: Mapped[str] = mapped_column(Text, default="")
     # The owner who did it, None for customers, Stripe and the shop itself.
     who: Mapped[str | None] = mapped_column(Text)
+    # How it was told: webhook, visit, reconcile, office, command. None in older rows.
+    way: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

@@ -67,15 +67,21 @@ def state_by_sums(amount: int, paid: int, refunded: int) -> str:
     return "paid" if kept >= min(amount, paid) else "partially_refunded"
 
 
-def act_as(who: str) -> None:
-    """Have the story say that `who` does what a person does to orders from here on."""
-    db.session.info["who"] = who
+def act_as(who: str | None, way: str) -> None:
+    """Have the story say which person acts on orders from here on, and by which way it is told.
+
+    `way` is webhook, visit, reconcile, office or command.
+    """
+    db.session.info.update(who=who, way=way)
 
 
 def log_event(order: Order, kind: str, detail: str = "", *, by_hand: bool = False) -> None:
     """Write a line of the order's story, inside write(); `by_hand`: a person had it done here."""
-    who = db.session.info.get("who") if by_hand or kind in BY_PEOPLE else None
-    db.session.add(TimelineEntry(order_id=order.id, kind=kind, detail=detail, who=who))
+    info = db.session.info
+    who = info.get("who") if by_hand or kind in BY_PEOPLE else None
+    entry = TimelineEntry(order_id=order.id, kind=kind, detail=detail, who=who)
+    entry.way = info.get("way")
+    db.session.add(entry)
 
 
 def cancel(order: Order, why: str) -> bool:

@@ -78,7 +78,7 @@ def guard() -> ResponseReturnValue | None:
     if request.endpoint in OPEN:
         return None
     if current_user.is_authenticated:
-        states.act_as(current_user.email)
+        states.act_as(current_user.email, "office")
         return None
     if request.method in ("GET", "HEAD") and not wants_json():
         return redirect(

@@ -28,6 +28,13 @@ WORDS = {
     "restocked": _l("The goods are on the shelf again."),
     "note": _l("Note: %(detail)s"),
 }
+WAYS = {
+    "webhook": _l("by Stripe’s message"),
+    "visit": _l("on the customer’s visit"),
+    "reconcile": _l("by the comparison with Stripe"),
+    "office": _l("from the back office"),
+    "command": _l("by command"),
+}
 MAILS = {
     "customer_paid": _l("Thank you for the order"),
     "customer_awaiting": _l("Where to pay"),
@@ -46,14 +53,14 @@ MAILS = {
 
 
 def told(order: Order) -> Iterator[tuple[datetime, str, str]]:
-    """Yield when what happened, and which owner did it, in the order it happened."""
+    """Yield when what happened, and by whom or by which way, in the order it happened."""
     for entry in order.timeline:
         words = WORDS.get(entry.kind, _l("%(kind)s %(detail)s"))
         kind = entry.kind.replace("_", " ")
         yield (
             entry.created_at,
             str(words % {"detail": _detail(entry), "kind": kind}).strip(),
-            entry.who or "",
+            entry.who or str(WAYS.get(entry.way or "", "")),
         )
 
 

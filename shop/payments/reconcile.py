@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from shop.db import db, end_read, now
 from shop.errors import ShopError
-from shop.orders import ledger, place, queries
+from shop.orders import ledger, place, queries, states
 from shop.orders.models import LedgerEntry, Order
 from shop.payments import attempts, disputes, gateway, refunds, settle, webhook
 from shop.payments.gateway.objects import Charge, Event
@@ -48,6 +48,7 @@ def reconcile(
     `compares`. Raises BuyingOff if paying is off.
     """
     place.refuse_where_off()
+    states.act_as(None, "reconcile")
     run = Run(dry_run, progress, monotonic() + seconds)
     steps: list[tuple[str, Callable[[Run], None]]] = [("open payments", _ask_open_attempts)]
     if not dry_run:

@@ -49,6 +49,12 @@ MAILS_AT_ONCE = 5
 TASK_SECONDS = 10
 
 
+@bp.before_request
+def note_visit() -> None:
+    """Have the story say that what becomes known now is known because the customer came."""
+    states.act_as(None, "visit")
+
+
 @bp.post("/payments/session")
 def create_session() -> ResponseReturnValue:
     """Order what is asked for (an order again, one product, the cart) and go where it is paid."""
@@ -118,6 +124,7 @@ def webhook() -> ResponseReturnValue:
         return jsonify({"error": "this is no fresh message signed by Stripe"}), 400
     except OperationalError:
         return jsonify({"error": "not just now, please send it again"}), 503
+    states.act_as(None, "webhook")
     try:
         receive(event)
     except (ShopError, OperationalError) as error:

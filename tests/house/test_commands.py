@@ -158,7 +158,8 @@ def test_an_order_tells_its_story(app: Flask) -> None:
     payment, back = Till.mounted(app).sandbox.state["charges"][0]["payment_intent"], "¥500  done"
     for part in (
         "Order 1 (sandbox): partly refunded, shipped on ", "by aya@example.com", "2 x  T-shirt",
-        "¥4,000", payment, back, "  ordered\n", "  paid\n", "  refunded\n", "  shipped\n",
+        "¥4,000", payment, back, "  ordered (visit)\n", "  paid (webhook)\n",
+        "  refunded (flask shop)\n", "  shipped (flask shop)\n",
         "customer_paid", "customer_shipped", f"http://127.0.0.1:5000/orders/{token}",
     ):  # fmt: skip
         assert part in story, part

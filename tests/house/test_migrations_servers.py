@@ -268,9 +268,10 @@ def renamed(before: Tables) -> Tables:
     late = f"{late} erased_at".split()
     for row in after["orders"]:
         row |= {"delivery_amount": 0, "delivery_tax_rate": 0} | dict.fromkeys(late)
-    for table, column in (("attempts", "slip_codes"), ("disputes", "due_at"), ("timeline", "who")):
+    late_columns = {"attempts": "slip_codes", "disputes": "due_at", "timeline": "who way"}
+    for table, names in late_columns.items():
         for row in after[table]:
-            row[column] = None
+            row |= dict.fromkeys(names.split())
     for row in after["order_lines"]:
         row["tax_rate"] = 1000
     for row, (subject, kind, about) in zip(after["mails"], MAILS, strict=True):

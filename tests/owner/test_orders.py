@@ -218,6 +218,32 @@ def test_the_story_notes_and_mails_stand_on_the_order(
     assert "no such mail" in owner.get("/owner/orders/1").words
 
 
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        ("webhook", "by Stripe’s message"),
+        ("visit", "on the customer’s visit"),
+        ("office", "from the back office"),
+        ("reconcile", "by the comparison with Stripe"),
+    ],
+)
+def test_the_story_says_by_which_way_a_payment_became_known(
+    app: Flask, owner: Browser, way: str, told: str
+) -> None:
+    if way != "webhook":
+        Till.mounted(app).sandbox.webhooks("drop")
+    buyer = Buyer(app)
+    order = buyer.order()
+    buyer.pay(order["url"])
+    if way == "visit":
+        buyer.see(order["order"])
+    elif way == "office":
+        owner.submit("/owner/orders/1/recheck", {})
+    elif way == "reconcile":
+        app.test_cli_runner().invoke(args=["shop", "reconcile"])
+    assert f"Paid. {told}" in owner.get("/owner/orders/1").words
+
+
 def test_asking_stripe_again_brings_what_no_event_told(app: Flask, owner: Browser) -> None:
     bought(app)
     till = Till.mounted(app)
