@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import current_app
+from sqlalchemy import ColumnElement
 
 from shop.db import end_read
 from shop.money import Money
@@ -33,12 +34,14 @@ def to_dict(order: Order) -> dict[str, Any]:
     }
 
 
-def lines(state: str = "", words: str = "") -> Iterator[str]:
+def lines(
+    state: str = "", words: str = "", beside: ColumnElement[bool] | None = None
+) -> Iterator[str]:
     """Yield the CSV of the orders that newest_page() finds, the newest first, page by page."""
     yield BOM + line(COLUMNS)
     before: int | None = None
     while True:
-        page = queries.newest_page(before, state, words)
+        page = queries.newest_page(before, state, words, beside)
         for order in page.orders:
             yield from _rows(order)
         before = page.next_before

@@ -17,6 +17,8 @@ from shop.orders.states import AlreadyOrdered
 from shop.parsers import whole_number
 
 PAGE_SIZE = 50
+# Slips, and rows of the table for parcel numbers.
+PACKED_AT_ONCE = 500
 # What the owner's list can be narrowed to.
 VIEWS: dict[str, ColumnElement[bool]] = {
     "to_pack": Order.state.in_(states.KEPT) & Order.shipped_at.is_(None),
@@ -103,18 +105,23 @@ class OrderPage:
 
 
 def newest_page(
-    before: int | None = None, state: str = "", words: str = "", most: int = PAGE_SIZE
+    before: int | None = None,
+    state: str = "",
+    words: str = "",
+    beside: ColumnElement[bool] | None = None,
+    most: int = PAGE_SIZE,
 ) -> OrderPage:
     """Return a page of the orders of this mode, the newest first.
 
-    `before`: only those with a smaller number; `state`: one of VIEWS, or of the states; `words`:
-    those whose number, customer, goods or town have them.
+    `before`: only those with a smaller number; `state`: one of VIEWS, or of the states; `beside`:
+    what else belongs to that view; `words`: those whose number, customer, goods or town have them.
     """
     query = select(Order).where(in_mode()).order_by(Order.id.desc()).limit(most + 1)
     if before is not None:
         query = query.where(Order.id < before)
     if state:
-        query = query.where(VIEWS.get(state, Order.state == state))
+        view = VIEWS.get(state, Order.state == state)
+        query = query.where(view if beside is None else view | beside)
     if words:
         query = query.where(_has(words))
     parts = selectinload(Order.ledger), selectinload(Order.address)
@@ -138,7 +145,7 @@ def to_review(most: int = PAGE_SIZE) -> Sequence[Order]:
     return db.session.scalars(mine.order_by(Order.created_at).limit(most)).all()
 
 
-def to_pack(most: int = PAGE_SIZE) -> Sequence[Order]:
+def to_pack(most: int) -> Sequence[Order]:
     """Return the orders that are paid and not sent yet, the oldest first."""
     unsent = select(Order).where(VIEWS["to_pack"], in_mode()).options(selectinload(Order.address))
     return db.session.scalars(unsent.order_by(Order.created_at).limit(most)).all()

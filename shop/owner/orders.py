@@ -16,6 +16,7 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from sqlalchemy import ColumnElement
 
 from shop.catalog import goods
 from shop.db import db, write
@@ -47,9 +48,9 @@ VIEWS = {
 @bp.get("/orders")
 def orders_list() -> str:
     """Show the orders, the newest first: all, or those that are looked for."""
-    state, words = _looked_for()
+    state, words, beside = _looked_for()
     before = whole_number(request.args.get("before", ""), None)
-    page = queries.newest_page(before, state, words)
+    page = queries.newest_page(before, state, words, beside)
     return render_template("owner/orders.html", page=page, state=state, words=words, views=VIEWS)
 
 
@@ -65,13 +66,14 @@ def orders_csv() -> Response:
 @bp.get("/orders/slips")
 def slips() -> str:
     """Show the packing slips of all orders that are to be packed, to be printed."""
-    return render_template("owner/slips.html", orders=queries.to_pack())
+    most = queries.PACKED_AT_ONCE
+    return render_template("owner/slips.html", orders=queries.to_pack(most), most=most)
 
 
 @bp.get("/orders/<row:number>/slip")
 def slip(number: int) -> str:
     """Show the packing slip of one order."""
-    return render_template("owner/slips.html", orders=[_order(number)])
+    return render_template("owner/slips.html", orders=[_order(number)], most=None)
 
 
 @bp.post("/orders/bulk")
@@ -257,11 +259,12 @@ class _ByHandForm(ShippingForm):
     validate_state = validate_postal_code = validate_phone = None  # type: ignore[assignment]
 
 
-def _looked_for() -> tuple[str, str]:
-    """Return the view or state, and the words, that the list is narrowed to."""
+def _looked_for() -> tuple[str, str, ColumnElement[bool] | None]:
+    """Return the view or state, the words, and what else the view shows: disputes need me too."""
     state = request.args.get("state", "")
     known = state in queries.VIEWS or state in states.TRANSITIONS
-    return state if known else "", visible(request.args.get("q"), MOST_WORDS) or ""
+    beside = disputes.is_open() if state == "needs_me" else None
+    return state if known else "", visible(request.args.get("q"), MOST_WORDS) or "", beside
 
 
 def _order(number: int) -> Order:
@@ -286,6 +289,7 @@ def _page(found: Order, form: ShippingForm | None = None, **names: Any) -> str:
     usual = {
         "left": [Money(rest, payment.currency) for payment, rest in parts],
         "key": refunds.new_key(),
+        "disputes": disputes.open_ones(found.id),
         "story": told(found),
         "mails": outbox.about(f"order-{found.id}"),
         "mail_names": MAILS,

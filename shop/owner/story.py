@@ -60,7 +60,8 @@ def told(order: Order) -> Iterator[tuple[datetime, str, str]]:
         yield (
             entry.created_at,
             str(words % {"detail": _detail(entry), "kind": kind}).strip(),
-            entry.who or str(WAYS.get(entry.way or "", "")),
+            # It is always the customer who orders.
+            entry.who or str("" if entry.kind == "ordered" else WAYS.get(entry.way or "", "")),
         )
 
 

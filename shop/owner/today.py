@@ -16,6 +16,8 @@ from shop.payments.models import recall
 from shop.payments.report import Report
 
 DAYS = 30
+# Of the orders that are to be packed: takings and the rest are to stay in sight on a phone.
+SHOWN = 8
 
 
 @bp.get("/")
@@ -34,7 +36,8 @@ def today() -> str:
         review=queries.to_review(),
         disputes=disputes.open_ones(),
         failed=outbox.count_failed(),
-        to_pack=queries.to_pack(),
+        to_pack=queries.to_pack(SHOWN + 1),
+        shown=SHOWN,
         low=goods.low(),
         chart=chart(),
         **names,

@@ -67,7 +67,7 @@ def _page(**names: object) -> str:
 def _form() -> Iterator[str]:
     """Yield the table of what is to be packed, in which the numbers are written."""
     yield BOM + line(("number", "customer", "carrier", "tracking"))
-    for order in queries.to_pack():
+    for order in queries.to_pack(queries.PACKED_AT_ONCE):
         yield line((str(order.number), order.address.name if order.address else "", "", ""))
 
 

@@ -6,7 +6,7 @@ https://docs.stripe.com/disputes
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from shop import mail
 from shop.db import changed_rows, db, end_read, insert_once, now, write
@@ -22,11 +22,17 @@ from shop.payments.models import Dispute, take_event
 INQUIRY = "warning"
 
 
-def open_ones(most: int = 20) -> Sequence[Dispute]:
-    """Return the disputes of this mode that are not closed, the oldest first."""
-    mine = select(Dispute).join(Order, Dispute.order_id == Order.id).where(queries.in_mode())
+def open_ones(order_id: int | None = None, most: int = 20) -> Sequence[Dispute]:
+    """Return the disputes that are not closed, of an order or of this mode, the oldest first."""
+    mine = select(Dispute).join(Order, Dispute.order_id == Order.id)
+    mine = mine.where(queries.in_mode() if order_id is None else Order.id == order_id)
     unclosed = mine.where(Dispute.closed_at.is_(None)).order_by(Dispute.id)
     return db.session.scalars(unclosed.limit(most)).all()
+
+
+def is_open() -> ColumnElement[bool]:
+    """Return the condition that an order has a dispute that is not closed."""
+    return Order.id.in_(select(Dispute.order_id).where(Dispute.closed_at.is_(None)))
 
 
 def losses(since: datetime | None = None, order_ids: Sequence[int] = ()) -> list[Loss]:

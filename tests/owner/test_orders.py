@@ -12,6 +12,7 @@ from flask import Flask
 from shop.i18n import format_moment
 from shop.mail.outbox import newest
 from shop.orders import queries
+from shop.owner import today
 from tests.actors import Answer, Browser, Buyer
 from tests.conftest import Till
 from tests.databases import on_all
@@ -90,7 +91,7 @@ def test_the_list_shows_the_newest_first_page_by_page(
     assert "No orders yet" in owner.get("/owner/orders").words
     for number in range(3):
         Buyer(app).order(1, number + 1)
-    monkeypatch.setattr(queries.newest_page, "__defaults__", (None, "", "", 2))
+    monkeypatch.setattr(queries.newest_page, "__defaults__", (None, "", "", None, 2))
     page = owner.get("/owner/orders").words
     assert page.index("Order 3") < page.index("Order 2")
     assert "Order 1" not in page
@@ -283,6 +284,22 @@ def test_today_says_what_is_to_be_packed_and_what_is_nearly_gone(
     assert "Nothing waits" in owner.get("/owner/").words
 
 
+def test_today_stays_short_and_leads_to_all_that_is_to_be_packed(
+    app: Flask, owner: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(today, "SHOWN", 1)
+    monkeypatch.setattr(queries, "PACKED_AT_ONCE", 1)
+    more = "See all that waits to be packed"
+    bought(app)
+    assert more not in owner.get("/owner/").words
+    bought(app)
+    page = owner.get("/owner/").words
+    assert (more in page, "Order 1" in page, "Order 2" in page) == (True, True, False)
+    slips = owner.get("/owner/orders/slips").words
+    assert "These are the 1 oldest" in slips
+    assert "Order 2" not in slips
+
+
 # --- many orders ----------------------------------------------------------------------------
 
 
@@ -372,6 +389,13 @@ def test_a_dispute_stands_first_with_its_date_and_a_refund_with_who_made_it(
     today = owner.get("/owner/").words
     assert "Order 1 is disputed (¥2,000)" in today
     assert f"by {moment}" in today
+    page = owner.get("/owner/orders/1").words
+    assert "bank disputes ¥2,000 of this order" in page
+    assert f"in your Stripe dashboard by {moment}" in page
+    assert "Order 1" in owner.get("/owner/orders?state=needs_me").words
+    assert "\n1," in owner.get("/owner/orders.csv?state=needs_me").text
+    till.sandbox.press(f"disputes/{till.sandbox.state['disputes'][0]['id']}/close", outcome="won")
+    assert "No order is like that" in owner.get("/owner/orders?state=needs_me").words
     Buyer(app).buy()
     form = {"amount": "500", "password": PASSWORD, "key": "k" * 22}
     assert owner.submit("/owner/orders/2/refund", form).status == 303
