@@ -24,6 +24,7 @@ test: $(BIN)/.dev ## set up what is missing, then run the whole suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 deep: $(BIN)/.dev ## prove at length what the suite proves in short: kills, walks, thousands of requests
+	TEST_EVERY_SERVER=1 $(BIN)/python -m pytest tests/payments -n auto --dist worksteal
 	$(BIN)/python -m pytest tests/deep -v --durations=0 $(DEEP)
 
 torture: $(BIN)/.dev ## kill the shop at random for MINUTES=60 (or KILLS=200) on DATABASE=sqlite, compare its books

@@ -52,6 +52,8 @@ class Browser:
         self.base = base
         self._after_post = after_post
         self._app = app
+        # Of the page last asked for it; kept for as long as the session stays as it is.
+        self._token = ""
         self._client = app.test_client() if app else None
         self._session = None if app else requests.Session()
 
@@ -70,11 +72,19 @@ class Browser:
         return self.post(url, {"csrf_token": self.token(), **data}, **headers)
 
     def token(self) -> str:
-        found = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/orders").text)
-        assert found
-        return unescape(found[1])
+        if not self._token:
+            found = re.search(r'name="csrf_token" value="([^"]+)"', self.get("/orders").text)
+            assert found
+            self._token = unescape(found[1])
+        return self._token
 
     def _request(self, method: str, url: str, data: Any, headers: Mapping[str, str]) -> Answer:
+        answer = self._answer(method, url, data, headers)
+        if "Set-Cookie" in answer.headers:
+            self._token = ""
+        return answer
+
+    def _answer(self, method: str, url: str, data: Any, headers: Mapping[str, str]) -> Answer:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         full = url if "://" in url else self.base + url
         if self._client is not None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from shutil import copy
+from zlib import crc32
 
 import pytest
 from flask import Flask
@@ -31,6 +32,7 @@ SERVERS = {
     "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1/mysql"),
 }
 DRIVERS = {"postgresql": "postgresql+psycopg", "mariadb": "mysql+pymysql"}
+EVERY_SERVER = bool(os.environ.get("TEST_EVERY_SERVER"))
 PREFIX = "shop_test_"
 # Two suites at once, of one checkout or of two, do not disturb each other.
 PROCESS = PREFIX + secrets.token_hex(5)
@@ -39,6 +41,9 @@ PROCESS = PREFIX + secrets.token_hex(5)
 # servers have it behind sockets, so both ways to reach it are tried too. Of a test with many rows
 # the first one runs on the servers: the others differ in what is typed, not in what is stored.
 on_all = pytest.mark.on_all
+# A test whose rule is no database's own runs on SQLite and on one of the servers, by its name.
+# With TEST_EVERY_SERVER=1, as in `make deep`, it runs on all.
+on_two = pytest.mark.on_all(rows="two")
 # Every row runs on all three: what a row stores may fit into one database and not into another.
 each_row_on_all = pytest.mark.on_all(rows="all")
 # Every row runs in both ways, the servers taking turns: the way to Stripe makes a difference.
@@ -64,15 +69,18 @@ def needed(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         if mark and kind in SERVERS:
             test = (item.nodeid.partition("[")[0], kind)
             seen[test] += 1
-            if not _takes(kind, seen[test] - 1, mark.kwargs.get("rows")):
+            if not _takes(kind, test[0], seen[test] - 1, mark.kwargs.get("rows")):
                 continue
         yield item
 
 
-def _takes(kind: str, row: int, rows: str | None) -> bool:
+def _takes(kind: str, test: str, row: int, rows: str | None) -> bool:
     """Tell whether a server takes this row of a test."""
-    is_its_turn = rows == "turns" and list(SERVERS)[row % len(SERVERS)] == kind
-    return row == 0 or rows == "all" or is_its_turn
+    if rows == "all" or (row == 0 and (rows is None or EVERY_SERVER)):
+        return True
+    turn = crc32(test.encode()) + (row if rows == "turns" else 0)
+    is_its_turn = list(SERVERS)[turn % len(SERVERS)] == kind
+    return is_its_turn and (rows == "turns" or (rows == "two" and row == 0))
 
 
 def missing(reason: str) -> None:

@@ -1,7 +1,6 @@
 """Every page for everybody: screen readers, keyboards, small phones, light and dark."""
 
 from collections.abc import Callable
-from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
@@ -9,6 +8,7 @@ from playwright.sync_api import Page
 from tests.e2e.conftest import Shop, Visit, Visitor
 from tests.e2e.test_journeys import buy_shirt
 
+AXE = Axe()
 STATES = (
     "pending",
     "awaiting_payment",
@@ -91,21 +91,8 @@ def buy_and_return(visitor: Visitor, pay: bool = False) -> None:
 def test_axe_finds_nothing_and_a_small_phone_shows_all(visit: Visit, shop: Shop) -> None:
     # Only for axe may a script run that is not the shop's own.
     visitor = visit("small", bypass_csp=True)
-    axe, found = Axe(), []
-
-    def look(name: str) -> None:
-        found.extend(misfits(visitor.page, name))
-        check(f"{name}, light", {"resultTypes": ["violations"]})
-        visitor.page.emulate_media(color_scheme="dark")
-        check(f"{name}, dark", {"runOnly": ["color-contrast"]})
-        visitor.page.emulate_media(color_scheme="light")
-
-    def check(name: str, options: dict[str, Any]) -> None:
-        for violation in axe.run(visitor.page, options=options).response["violations"]:
-            targets = [node["target"] for node in violation["nodes"]]
-            found.append(f"{name}: {violation['id']} {targets}")
-
-    each_page(visitor, shop, look)
+    found: list[str] = []
+    each_page(visitor, shop, lambda name: found.extend(hindrances(visitor.page, name)))
     assert found == []
 
 
@@ -114,6 +101,20 @@ def test_a_small_phone_shows_all_in_japanese(visit: Visit, shop: Shop) -> None:
     found: list[str] = []
     each_page(visitor, shop, lambda name: found.extend(misfits(visitor.page, name)))
     assert found == []
+
+
+def hindrances(page: Page, name: str) -> list[str]:
+    """Return what axe finds on a page in light and dark, and what does not fit a small phone."""
+    found = misfits(page, name)
+    answers = {"light": AXE.run(page, options={"resultTypes": ["violations"]}).response}
+    page.emulate_media(color_scheme="dark")
+    answers["dark"] = page.evaluate("axe.run({runOnly: ['color-contrast']})")
+    page.emulate_media(color_scheme="light")
+    for theme, answer in answers.items():
+        for violation in answer["violations"]:
+            targets = [node["target"] for node in violation["nodes"]]
+            found.append(f"{name}, {theme}: {violation['id']} {targets}")
+    return found
 
 
 def misfits(page: Page, name: str) -> list[str]:

@@ -14,10 +14,10 @@ from shop.orders.models import Order
 from shop.payments import checkout
 from tests.actors import Answer, Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all, on_sqlite
+from tests.databases import each_row_both_ways, on_all, on_sqlite, on_two
 from tests.wire import Wire
 
-pytestmark = on_all
+pytestmark = on_two
 
 ONCE = ["customer_paid", "staff_new_order"]
 
@@ -159,6 +159,7 @@ def test_the_amount_is_never_the_browsers(till: Till) -> None:
     assert [c["amount"] for c in till.sandbox.state["charges"]] == [2000]
 
 
+@on_all
 def test_clicks_at_once_charge_once(till: Till) -> None:
     # Several rounds: on a server the clicks must meet between two statements to do harm.
     for _ in range(3):

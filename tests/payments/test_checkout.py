@@ -11,11 +11,11 @@ from sqlalchemy import text
 from shop.db import db
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
-from tests.databases import on_all, on_sqlite
+from tests.databases import on_all, on_sqlite, on_two
 from tests.pages import form_to
 from tests.wire import Wire
 
-pytestmark = on_all
+pytestmark = on_two
 MUGS = 3
 
 
@@ -58,6 +58,7 @@ def test_a_declined_card_can_be_followed_by_a_good_one(till: Till, number: str) 
     assert len(till.orders()) == 1
 
 
+@on_all
 def test_two_clicks_at_once_make_one_order_and_one_session(till: Till) -> None:
     buyer = till.buyer()
     form = {"product_id": 1, "quantity": 1, "csrf_token": buyer.token()}
@@ -225,6 +226,7 @@ def test_the_last_pieces_are_sold_once(till: Till) -> None:
     assert "Sold out" in second.get("/shop/last-mugs").words
 
 
+@on_all
 def test_many_buyers_of_the_last_pieces_never_oversell(till: Till) -> None:
     buyers = [till.buyer() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -9,12 +9,12 @@ from shop.db import db
 from shop.payments.models import Dispute
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all, on_sqlite
+from tests.databases import each_row_both_ways, on_sqlite, on_two
 from tests.payments.test_refunds import command, forget_inbox, kinds
 from tests.post_office import PostOffice
 from tests.wire import Wire
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 def buy(till: Till) -> str:

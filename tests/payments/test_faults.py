@@ -15,7 +15,7 @@ from shop.payments import gateway
 from shop.payments.gateway import client
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, each_row_on_all, on_all, on_sqlite
+from tests.databases import each_row_both_ways, each_row_on_all, on_sqlite, on_two
 from tests.wire import Wire
 
 DEEP: Any = 1
@@ -23,7 +23,7 @@ for _ in range(400):
     DEEP = {"a": DEEP}
 MODES = ["refuse", "rate_limit", "error", "garbage", "lost", "slow"]
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 @pytest.fixture(params=MODES)

@@ -17,10 +17,10 @@ from shop.payments import gateway, webhook
 from shop.payments.gateway.objects import Event
 from tests.actors import Buyer, Switches
 from tests.conftest import Till
-from tests.databases import each_row_on_all, on_all
+from tests.databases import each_row_on_all, on_two
 from tests.wire import Wire
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 @pytest.fixture

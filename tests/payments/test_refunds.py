@@ -21,13 +21,13 @@ from shop.payments import refunds as giving_back
 from shop.payments.gateway.objects import Refund
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all, on_sqlite
+from tests.databases import each_row_both_ways, on_all, on_sqlite, on_two
 from tests.wire import Wire
 
 FAILS_LATER = "4000000000005126"
 PENDING = "4000000000007726"
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 @pytest.fixture
@@ -138,6 +138,7 @@ def test_a_charge_of_a_card_token_goes_back(till: Till) -> None:
     assert state(till) == ("partially_refunded", 700)
 
 
+@on_all
 def test_clicks_at_once_give_back_once(app: Flask) -> None:
     Buyer(app).buy()
     with ThreadPoolExecutor(8) as pool:
@@ -150,6 +151,7 @@ def test_clicks_at_once_give_back_once(app: Flask) -> None:
     assert kinds(till).count("customer_refunded") == 1
 
 
+@on_all
 def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
     Buyer(app).buy()
     with ThreadPoolExecutor(8) as pool:
@@ -159,6 +161,7 @@ def test_parts_at_once_never_add_up_to_more_than_was_paid(app: Flask) -> None:
     assert sum(one["amount"] for one in refunds) == state(till)[1] <= 2000
 
 
+@on_all
 def test_two_who_ask_at_the_same_moment_have_one_wish(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +201,7 @@ class Slow:
         return self._ask(method, url, headers, data)
 
 
+@on_all
 def test_who_is_second_at_stripe_is_left_in_doubt_and_gives_back_nothing_more(app: Flask) -> None:
     Buyer(app).buy()
     Slow(app)

@@ -9,13 +9,13 @@ from flask import Flask
 from shop.mail.outbox import newest
 from tests.actors import Buyer
 from tests.conftest import Till
-from tests.databases import on_all
+from tests.databases import on_two
 from tests.payments.test_refunds import command, kinds
 from tests.wire import Wire
 
 MUGS = 3
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 def odd_order(app: Flask, change: dict[str, Any]) -> Till:

@@ -13,12 +13,12 @@ from stripe import WebhookSignature
 
 from tests.actors import DECLINED, Browser, Buyer
 from tests.conftest import Till
-from tests.databases import each_row_both_ways, on_all, on_sqlite
+from tests.databases import each_row_both_ways, on_all, on_sqlite, on_two
 from tests.wire import Wire
 
 ONCE = ["customer_paid", "staff_new_order"]
 
-pytestmark = on_all
+pytestmark = on_two
 
 
 def kinds(till: Till) -> list[str]:
@@ -72,6 +72,7 @@ def test_a_late_expiry_does_not_unpay(till: Till) -> None:
     assert buyer.see(token)["state"] == "paid"
 
 
+@on_all
 @pytest.mark.parametrize(
     "older",
     [
