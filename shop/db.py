@@ -156,8 +156,10 @@ def init_database(app: Flask) -> None:
         event.listen(Table, "before_create", _use_utf8mb4)
 
 
-def write(unit: Callable[[], T]) -> T:
+def write(unit: Callable[[], T], isolation: str | None = None) -> T:
     """Run `unit` in one write transaction, commit, and return what it returned.
+
+    `isolation`: another level than the engine's usual one.
 
     The whole unit runs again when the database asks for it (deadlock, serialisation, busy) and when
     somebody else was first with a unique key, whose row it then finds. So it must do nothing that a
@@ -171,7 +173,7 @@ def write(unit: Callable[[], T]) -> T:
     deadline = time.monotonic() + BUSY_SECONDS
     for attempt in range(WRITE_TRIES):
         try:
-            return _write_once(session, unit)
+            return _write_once(session, unit, isolation)
         except DBAPIError as error:
             last = attempt == WRITE_TRIES - 1 or time.monotonic() > deadline
             if isinstance(error, IntegrityError) and not last:
@@ -257,11 +259,12 @@ def _use_utf8mb4(table: Table, *_: Any, **__: Any) -> None:
     table.dialect_kwargs["mysql_engine"] = "InnoDB"
 
 
-def _write_once(session: Session, unit: Callable[[], T]) -> T:
+def _write_once(session: Session, unit: Callable[[], T], isolation: str | None) -> T:
     session.rollback()  # execution options are ignored once a read has begun a transaction
     session.info["writing"] = True
     try:
-        session.connection(execution_options={"write": True})
+        options = {"isolation_level": isolation} if isolation else {}
+        session.connection(execution_options={"write": True, **options})
         result = unit()
         session.commit()
     except BaseException:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from zipfile import ZipFile
 import pytest
 from click.testing import Result
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import insert, select, text
 
 from shop import backup, migrations
-from shop.db import Base, db
+from shop import restore as restoring
+from shop.db import Base, db, now
 from shop.owner import owners
 from shop.payments import gateway
 from tests import databases
@@ -100,6 +102,41 @@ def test_a_lost_shop_comes_back_and_sells_on(till: Till, tmp_path: Path) -> None
     till.sandbox.clock(4 * 86400)
     assert run(till.app, "refund", "1", "--yes", "--key", "rest").exit_code == 0
     assert [order["state"] for order in till.orders()] == ["refunded", "cancelled", "paid"]
+
+
+@on_all
+def test_what_others_write_during_a_restore_waits_for_its_end(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context():
+        kept = backup.make(tmp_path / "kept.zip")
+    is_written = threading.Event()
+
+    def post() -> None:
+        topics = Base.metadata.tables["topics"]
+        row = {"name": "", "comment": "Meanwhile", "reply_count": 0, "created_at": now()}
+        with app.app_context(), db.engine.begin() as connection:
+            # A page would wait for its stamp and its throttle already.
+            connection.execute(insert(topics).values(row))
+        is_written.set()
+
+    poster, renew, seen = threading.Thread(target=post), restoring.stamps.renew, []
+
+    def renew_late() -> None:
+        # All rows are replaced, and nothing is committed.
+        if not seen:
+            poster.start()
+            seen.append(is_written.wait(1))
+        renew()
+
+    monkeypatch.setattr(restoring.stamps, "renew", renew_late)
+    with app.app_context():
+        restoring.restore(kept)
+    poster.join(30)
+    assert (seen, is_written.is_set()) == ([False], True)
+    with app.app_context():
+        comments = Base.metadata.tables["topics"].c.comment
+        assert "Meanwhile" in db.session.scalars(select(comments)).all()
 
 
 def test_it_goes_from_one_database_to_another_and_back(
