@@ -86,7 +86,7 @@ class Backup:
 def make(path: Path | None = None, kind: str = "shop") -> Backup:
     """Write a backup, read it back, and return it; without a path into the data folder.
 
-    Never overwrites a file. Of those of the kind `shop` in the data folder the newest seven stay.
+    Never overwrites a file. Of each kind the newest seven stay in the data folder.
     Raises NotMade.
     """
     folder = current_app.config["SHOP_DATA_DIR"] / "backups"
@@ -111,8 +111,8 @@ def make(path: Path | None = None, kind: str = "shop") -> Backup:
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
-        if path is None and kind == "shop":
-            for old in sorted(folder.glob("shop-????????-??????*.zip"))[:-MOST_KEPT]:
+        if path is None:
+            for old in sorted(folder.glob(f"{kind}-????????-??????*.zip"))[:-MOST_KEPT]:
                 old.unlink()
     except (OSError, sqlite3.Error) as error:
         raise NotMade(reason=getattr(error, "strerror", None) or error) from error

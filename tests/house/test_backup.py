@@ -330,15 +330,18 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(app: Flask, tmp_path: Pa
     assert not list(tmp_path.glob(".backup-*"))
 
 
-def test_the_newest_seven_stay(app: Flask, tmp_path: Path) -> None:
+def test_the_newest_seven_of_each_kind_stay(app: Flask, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     for day in range(10, 19):
         (folder / f"shop-202601{day}-000000.zip").write_bytes(b"old")
+        (folder / f"before-restore-202601{day}-000000.zip").write_bytes(b"old")
     (folder / "shop-before-the-move.zip").write_bytes(b"mine")
     assert run(app, "backup").exit_code == 0
+    with app.app_context():
+        backup.make(kind="before-restore")
     kept = sorted(path.name for path in folder.iterdir())
-    assert len(kept) == 8
+    assert [name.startswith("before-restore-") for name in kept] == [True] * 7 + [False] * 8
     assert kept[-1] == "shop-before-the-move.zip"
     assert "shop-20260118-000000.zip" in kept
 
