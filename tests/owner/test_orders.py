@@ -369,6 +369,10 @@ def test_many_are_packed_at_once_and_their_slips_printed(app: Flask, owner: Brow
     assert "Linen tea towel" not in slips
     assert "T-shirt" in owner.get("/owner/orders/1/slip").words
     chosen = {"action": "pack", "number": ["1", "2", "3", "3", "x"]}
+    for address, count in (("?state=to_pack", 0), ("?state=to_pack&chosen=all", 2)):
+        page = owner.get(f"/owner/orders{address}").text
+        assert len(re.findall(r'name="number" value="[13]" checked', page)) == count
+    assert "state=to_pack&amp;chosen=all" in page
     answer = owner.submit("/owner/orders/bulk", chosen)
     assert answer.status == 303
     assert "Packed: 1, 3" in owner.get("/owner/orders").words
