@@ -15,6 +15,9 @@ from shop.db import WrongEncoding, changed_rows, check_encoding, db, end_read, w
 from shop.errors import ShopError, page, same_address
 
 DIRECTORY = Path(__file__).parent
+# Locks of MySQL and MariaDB belong to the whole server, and their names have 64 characters at most.
+LOCK_NAME = "SHA1(CONCAT('shop ', DATABASE()))"
+AWAITED_SECONDS = 20
 UNCHECKED = ("healthz", "static", "bootstrap.static")
 # Alembic keeps its state in a module. Between processes the database's own lock decides.
 _one_thread = threading.Lock()
@@ -145,14 +148,25 @@ def _is_ours_to_fill() -> bool:
     return not tables or "alembic_version" in tables
 
 
+def _await_upgrade() -> None:
+    """Wait for the upgrade that another process may be in: MariaDB shows it step by step."""
+    if db.engine.dialect.name == "mysql":
+        with db.engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT GET_LOCK({LOCK_NAME}, {AWAITED_SECONDS})")
+            connection.exec_driver_sql(f"SELECT RELEASE_LOCK({LOCK_NAME})")
+
+
 def _ensure_schema() -> ResponseReturnValue | None:
     """Create the schema in an empty database; answer 503 until the owner upgrades an old one."""
     if current_app.extensions.get("schema_is_current") or request.endpoint in UNCHECKED:
         return None
     _make_data_folder()
     try:
-        if revision() is None and _is_ours_to_fill():
+        found = revision()
+        if found is None and _is_ours_to_fill():
             upgrade()
+        elif found is not None and found < head():
+            _await_upgrade()
         check()
     except (WrongSchema, WrongEncoding) as error:
         words = _("Please come back later. (For the owner: %(what)s)", what=error.message)

@@ -5,10 +5,9 @@ from sqlalchemy import Connection
 
 from shop.db import Base, db
 from shop.errors import DatabaseBusy
+from shop.migrations import LOCK_NAME
 
 LOCK = 7463  # an arbitrary number
-# Locks of MySQL and MariaDB belong to the whole server, and their names have 64 characters at most.
-LOCK_NAME = "SHA1(CONCAT('shop ', DATABASE()))"
 
 
 def run() -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from shop import create_app, migrations
 from shop.db import Base, db
 from shop.errors import DatabaseBusy
-from shop.migrations import head, revision, upgrade
+from shop.migrations import LOCK_NAME, head, revision, upgrade
 from shop.orders.models import Order, email_key
 from tests import databases
 from tests.actors import Browser
@@ -131,6 +131,28 @@ def test_nodes_that_start_at_once_make_one_schema(make_node: Callable[[], Flask]
     assert answers == [200] * 4
     with nodes[0].app_context():
         assert revision() == head()
+
+
+@pytest.mark.parametrize("make_node", ["mariadb"], indirect=True)
+def test_a_node_that_comes_in_the_midst_of_an_upgrade_waits_for_its_end(
+    make_node: Callable[[], Flask],
+) -> None:
+    # MariaDB keeps each step, so the second node finds an older shop.
+    first, second = make_node(), make_node()
+    with first.app_context():
+        upgrade()
+    change(first, "UPDATE alembic_version SET version_num = '0003'")
+    answers: list[int] = []
+    visit = threading.Thread(target=lambda: answers.append(Browser(second).get("/").status))
+    with first.app_context(), db.engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT GET_LOCK({LOCK_NAME}, 5)")
+        visit.start()
+        visit.join(0.5)
+        assert answers == []
+        change(first, f"UPDATE alembic_version SET version_num = '{head()}'")
+        connection.exec_driver_sql(f"SELECT RELEASE_LOCK({LOCK_NAME})")
+    visit.join(30)
+    assert answers == [200]
 
 
 def test_orders_of_the_first_schema_are_kept_however_long_their_address(
