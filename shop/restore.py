@@ -61,8 +61,8 @@ def restore(backup: Backup) -> None:
             _load(backup, source)
             migrations.upgrade_other(source, "head")
             end_read()
-            # There the deletion of a whole table keeps new rows out until the end; PostgreSQL is
-            # told to lock, and SQLite has one writer.
+            # At this level MariaDB keeps new rows out of a table that is being emptied until the
+            # end. PostgreSQL is told to lock its tables, and SQLite has one writer.
             is_mysql = db.engine.dialect.name == "mysql"
             write(lambda: _replace(source), "REPEATABLE READ" if is_mysql else None)
         finally:

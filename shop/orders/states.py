@@ -79,9 +79,8 @@ def log_event(order: Order, kind: str, detail: str = "", *, by_hand: bool = Fals
     """Write a line of the order's story, inside write(); `by_hand`: a person had it done here."""
     info = db.session.info
     who = info.get("who") if by_hand or kind in BY_PEOPLE else None
-    entry = TimelineEntry(order_id=order.id, kind=kind, detail=detail, who=who)
-    entry.way = info.get("way")
-    db.session.add(entry)
+    values = {"kind": kind, "detail": detail, "who": who, "way": info.get("way")}
+    db.session.add(TimelineEntry(order_id=order.id, **values))
 
 
 def cancel(order: Order, why: str) -> bool:

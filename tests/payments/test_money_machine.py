@@ -323,7 +323,7 @@ class Money(RuleBasedStateMachine):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "walks"), [("sqlite", 8), ("postgresql", 2), ("mariadb", 2)])
+@pytest.mark.parametrize(("kind", "walks"), [("sqlite", 12), ("postgresql", 4), ("mariadb", 4)])
 def test_the_books_agree(kind: str, walks: int, filled_database: Path) -> None:
     walk(kind, walks, 0, filled_database)
 

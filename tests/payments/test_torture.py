@@ -13,7 +13,7 @@ from tests.deep.torture.run import torture
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 3), ("postgresql", 2)])
+@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 5), ("postgresql", 3)])
 def test_a_shop_that_is_killed_keeps_its_books(
     kind: str, kills: int, tmp_path: Path, worker: str
 ) -> None:

@@ -184,9 +184,9 @@ def test_duplicate(sandbox: SandboxClient) -> None:
 def test_delay(sandbox: SandboxClient) -> None:
     sandbox.control("webhooks", mode="delay", seconds=120)
     sandbox.pay(sandbox.create())
-    sandbox.control("clock", advance=60)
+    sandbox.control("clock", advance=110)
     assert sandbox.receiver.events == []
-    sandbox.control("clock", advance=60)
+    sandbox.control("clock", advance=10)
     assert len(sandbox.receiver.events) == 3
 
 
